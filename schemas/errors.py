@@ -1,0 +1,82 @@
+"""The error tree. A message says what failed, where, and what to do next.
+
+::
+
+    GymforgeError                    exit code
+    ├── InvalidInput (ValueError)            2   an option, a config file, a dataset folder
+    │   └── DatasetError                     2   a dataset folder that cannot be read or written to
+    ├── CloneFailed (ConnectionError)        3   the source cannot be reached or does not hold the ref
+    ├── ProfileFailed (LookupError)          4   the repository has nothing that can be built and tested
+    ├── EnvironmentFailed (RuntimeError)     5   dependencies cannot be had, or the build fails
+    ├── BaselineFailed (RuntimeError)        6   the suite does not run or does not pass on the clean tree
+    ├── SandboxUnavailable (RuntimeError)    7   nothing here can isolate untrusted code
+    ├── SandboxFailed (RuntimeError)         8   a sandbox died or broke its protocol
+    ├── VerificationFailed (AssertionError)  9   finished tasks do not hold up when run again
+    └── MissingExtra (ImportError)          10   an optional dependency is not installed
+"""
+
+from typing import ClassVar
+
+
+class GymforgeError(Exception):
+    """Root of all errors that gymforge raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InvalidInput(GymforgeError, ValueError):
+    """An option, a configuration file or an argument is wrong."""
+
+    exit_code = 2
+
+
+class DatasetError(InvalidInput):
+    """A dataset folder is missing, foreign, older than this schema, or damaged."""
+
+
+class CloneFailed(GymforgeError, ConnectionError):
+    """The source cannot be reached, needs credentials, or does not hold the ref."""
+
+    exit_code = 3
+
+
+class ProfileFailed(GymforgeError, LookupError):
+    """The repository holds nothing that gymforge can build and test."""
+
+    exit_code = 4
+
+
+class EnvironmentFailed(GymforgeError, RuntimeError):
+    """Dependencies cannot be resolved or fetched, or the repository does not build."""
+
+    exit_code = 5
+
+
+class BaselineFailed(GymforgeError, RuntimeError):
+    """The suite does not run, or nothing in it passes reliably, before any bug."""
+
+    exit_code = 6
+
+
+class SandboxUnavailable(GymforgeError, RuntimeError):
+    """No sandbox of the kind asked for can isolate code on this machine."""
+
+    exit_code = 7
+
+
+class SandboxFailed(GymforgeError, RuntimeError):
+    """A running sandbox died or broke its protocol; says nothing about the code in it."""
+
+    exit_code = 8
+
+
+class VerificationFailed(GymforgeError, AssertionError):
+    """Finished tasks gave another result when they were run again."""
+
+    exit_code = 9
+
+
+class MissingExtra(GymforgeError, ImportError):
+    """An optional dependency is not installed."""
+
+    exit_code = 10
