@@ -45,11 +45,7 @@ class Candidate(Model):
     entity: CodeEntity
     """The entity that was rewritten, as it stands in the clean tree."""
     bug_patch: str
-    """Unified diff, git style, from the clean tree to the bugged tree. SWE-smith calls this `patch`."""
-    path: str
-    """The one file that the patch changes."""
-    bugged_source: str
-    """Whole text of that file with the bug (UTF-8, line ends as in the file)."""
+    """Unified diff, git style, from the clean tree to the bugged tree; it changes `entity.path` and nothing else. SWE-smith calls this `patch`."""
     explanation: str
     """What the strategy does, for the issue style that reveals the kind of bug."""
     seed: int

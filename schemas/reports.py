@@ -106,7 +106,6 @@ class Baseline(Model):
     """Per-test time limit, derived from the measured times."""
     suite_limit_s: float
     """Limit of one whole run, derived from the measured times."""
-    dependency_mode: str = ""
 
     @property
     def passing(self) -> frozenset[str]:
