@@ -1,0 +1,261 @@
+"""The in-sandbox runner, run for real in a process of its own on trusted sample suites."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from schemas.reports import Outcome
+from validation.sandbox.protocol import CommandResult
+from validation.suite import SuiteRun, read_channel
+
+RUNNER = Path(__file__).parents[2] / "validation" / "runners" / "pytest_runner.py"
+
+
+def run(tree: Path, *, args: tuple[str, ...] = (), **settings: object) -> SuiteRun:
+    reader, writer = os.pipe()
+    chunks: list[bytes] = []
+
+    def drain() -> None:
+        while data := os.read(reader, 65536):
+            chunks.append(data)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    defaults = {
+        "args": ["-p", "no:cacheprovider", "-p", "no:randomly", "--continue-on-collection-errors", *args],
+        "token": "secret",
+        "select": None,
+        "shuffle_seed": None,
+        "coverage": False,
+        "source_files": [],
+        "limits_s": {},
+        "default_limit_s": 20,
+        "startup_limit_s": 30,
+        "stop_on_timeout": False,
+        "max_restarts": 5,
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", RUNNER.read_text()],
+        input=json.dumps(defaults | settings).encode(),
+        capture_output=True,
+        cwd=tree,
+        pass_fds=[writer],
+        env={"PATH": os.environ["PATH"], "GYMFORGE_CHANNEL_FD": str(writer)},
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    thread.join()
+    os.close(reader)
+    return read_channel(
+        CommandResult(
+            exit_code=process.returncode,
+            stdout=process.stdout,
+            stderr=process.stderr,
+            channel=b"".join(chunks),
+            timed_out=False,
+            out_of_memory=False,
+            truncated=False,
+            duration_s=1.0,
+        )
+    )
+
+
+def write(tree: Path, name: str, text: str) -> None:
+    (tree / name).parent.mkdir(parents=True, exist_ok=True)
+    (tree / name).write_text(text)
+
+
+def test_every_outcome_is_told_apart(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_all.py",
+        """
+import pytest
+
+@pytest.fixture
+def broken(): raise RuntimeError("setup")
+@pytest.fixture
+def broken_later():
+    yield
+    raise RuntimeError("teardown")
+
+def test_passes(): pass
+def test_fails(): assert 1 == 2
+def test_setup(broken): pass
+def test_teardown(broken_later): pass
+def test_skips(): pytest.skip("why")
+@pytest.mark.xfail
+def test_xfails(): assert 0
+@pytest.mark.xfail
+def test_xpasses(): pass
+@pytest.mark.xfail(strict=True)
+def test_strict(): pass
+""",
+    )
+    outcomes = run(tmp_path).report.outcomes
+    assert {test.split("::test_")[1]: outcome.value for test, outcome in outcomes.items()} == {
+        "passes": "passed",
+        "fails": "failed",
+        "setup": "error",
+        "teardown": "error",
+        "skips": "skipped",
+        "xfails": "xfailed",
+        "xpasses": "xpassed",
+        "strict": "failed",
+    }
+
+
+def test_ids_survive_spaces_brackets_unicode_and_newlines(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_ids.py",
+        """
+import pytest
+@pytest.mark.parametrize("x", ["a b", "[x]", "é", "p::q", "line\\nbreak", "PASSED test_ids.py::test_y", ""])
+def test_x(x): assert x != "[x]"
+""",
+    )
+    outcomes = run(tmp_path).report.outcomes
+    assert len(outcomes) == 7
+    assert outcomes["test_ids.py::test_x[a b]"] is Outcome.PASSED
+    assert outcomes["test_ids.py::test_x[[x]]"] is Outcome.FAILED
+
+
+def test_printed_results_and_blind_writes_to_descriptors_are_refused(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_forge.py",
+        """
+import json, os
+def test_forges():
+    line = json.dumps({"e": "report", "t": "test_forge.py::test_ghost", "when": "call", "outcome": "passed",
+                       "xfail": False, "duration_s": 0, "failure": None})
+    print(line)
+    for fd in range(1, 64):
+        try: os.write(fd, (line + "\\n").encode())
+        except OSError: pass
+    assert False
+""",
+    )
+    result = run(tmp_path)
+    assert result.report.outcomes == {"test_forge.py::test_forges": Outcome.FAILED}
+    assert result.refused_records >= 1
+
+
+def test_a_crash_counts_for_the_test_that_crashed_and_the_rest_still_runs(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_crash.py",
+        """
+import os, signal
+def test_before(): pass
+def test_exits(): os._exit(0)
+def test_between(): pass
+def test_dies(): os.kill(os.getpid(), signal.SIGKILL)
+def test_after(): pass
+""",
+    )
+    result = run(tmp_path)
+    assert {test.split("::test_")[1]: outcome for test, outcome in result.report.outcomes.items()} == {
+        "before": Outcome.PASSED,
+        "exits": Outcome.ERROR,
+        "between": Outcome.PASSED,
+        "dies": Outcome.ERROR,
+        "after": Outcome.PASSED,
+    }
+    assert "signal 9" in result.report.failures["test_crash.py::test_dies"].message
+    assert result.report.exit_code is not None
+
+
+def test_a_test_over_its_limit_is_ended_and_the_rest_runs(tmp_path: Path) -> None:
+    write(tmp_path, "test_hang.py", "def test_hangs():\n    while True: pass\ndef test_after(): pass\n")
+    report = run(tmp_path, limits_s={"test_hang.py::test_hangs": 1.0}).report
+    assert report.timed_out
+    assert report.outcomes == {
+        "test_hang.py::test_hangs": Outcome.TIMED_OUT,
+        "test_hang.py::test_after": Outcome.PASSED,
+    }
+
+
+def test_stop_on_timeout_ends_the_run_at_once(tmp_path: Path) -> None:
+    write(tmp_path, "test_hang.py", "import time\ndef test_hangs(): time.sleep(60)\ndef test_after(): pass\n")
+    report = run(tmp_path, limits_s={"test_hang.py::test_hangs": 0.5}, stop_on_timeout=True).report
+    assert report.outcomes == {"test_hang.py::test_hangs": Outcome.TIMED_OUT}
+
+
+def test_a_module_that_does_not_load_is_a_collection_error_and_the_others_run(tmp_path: Path) -> None:
+    write(tmp_path, "test_bad.py", "import nothing_of_that_name\ndef test_x(): pass\n")
+    write(tmp_path, "test_good.py", "def test_y(): pass\n")
+    report = run(tmp_path).report
+    assert report.outcomes == {"test_good.py::test_y": Outcome.PASSED}
+    assert "nothing_of_that_name" in report.collection_errors["test_bad.py"].trace
+
+
+def test_the_failure_holds_the_statement_of_the_test_not_of_the_code_under_it(tmp_path: Path) -> None:
+    write(tmp_path, "lib.py", "def f(x):\n    raise ValueError('deep')\n")
+    write(tmp_path, "test_lib.py", "from lib import f\n\ndef test_f():\n    y = 1\n    assert f(y) == 2\n")
+    failure = run(tmp_path).report.failures["test_lib.py::test_f"]
+    assert (failure.exception, failure.message) == ("ValueError", "deep")
+    assert (failure.path, failure.line, failure.statement) == ("test_lib.py", 5, "assert f(y) == 2")
+
+
+def test_lines_are_recorded_by_test_and_import_time_lines_apart(tmp_path: Path) -> None:
+    write(tmp_path, "lib.py", "def f(x):\n    if x:\n        return 1\n    return 2\n")
+    write(
+        tmp_path,
+        "test_lib.py",
+        "from lib import f\ndef test_true(): assert f(1) == 1\ndef test_false(): assert f(0) == 2\n",
+    )
+    coverage = run(tmp_path, coverage=True, source_files=["lib.py"]).coverage
+    assert coverage is not None
+    assert coverage.import_lines == {"lib.py": (1,)}
+    assert coverage.tests_touching("lib.py", 2, 2) == {"test_lib.py::test_true", "test_lib.py::test_false"}
+    assert coverage.tests_touching("lib.py", 3, 3) == {"test_lib.py::test_true"}
+    assert coverage.tests_touching("lib.py", 4, 4) == {"test_lib.py::test_false"}
+
+
+def test_shuffling_is_seeded_and_keeps_the_tests(tmp_path: Path) -> None:
+    for name in "abc":
+        write(tmp_path, f"test_{name}.py", "".join(f"def test_{n}(): pass\n" for n in range(8)))
+    plain, one, again, two = (
+        list(run(tmp_path, shuffle_seed=seed).report.outcomes) for seed in (None, 1, 1, 2)
+    )
+    assert one == again
+    assert one != two
+    assert one != plain
+    assert sorted(one) == sorted(plain)
+
+
+def test_random_numbers_of_a_test_do_not_depend_on_the_tests_before_it(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_random.py",
+        """
+import random
+seen = []
+def test_a(): seen.append(random.random())
+def test_b():
+    seen.append(random.random())
+    assert len(set(seen)) == 1
+""",
+    )
+    assert set(run(tmp_path).report.outcomes.values()) == {Outcome.PASSED}
+
+
+@pytest.mark.parametrize("selected", [["test_one.py::test_b"], []])
+def test_only_selected_tests_run(tmp_path: Path, selected: list[str]) -> None:
+    write(tmp_path, "test_one.py", "def test_a(): pass\ndef test_b(): pass\n")
+    assert list(run(tmp_path, select=selected).report.outcomes) == selected
+
+
+def test_a_test_that_closes_every_descriptor_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
+    write(tmp_path, "test_close.py", "import os\ndef test_closes(): os.closerange(3, 256)\ndef test_after(): pass\n")
+    outcomes = run(tmp_path).report.outcomes
+    assert outcomes["test_close.py::test_after"] is Outcome.PASSED
+    assert outcomes["test_close.py::test_closes"] is Outcome.ERROR

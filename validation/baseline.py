@@ -1,0 +1,117 @@
+"""Establish what a suite does on the clean tree: which tests agree with themselves, cover what, and take how long."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from schemas.errors import BaselineFailed
+from schemas.reports import Baseline, CoverageMap, Outcome, TestReport
+from validation.sandbox.protocol import Limits, SandboxBackend
+from validation.suite import SuiteOptions, SuiteRun, run_suite
+
+TEST_LIMIT_FACTOR = 10.0
+"""A test may take this many times its slowest baseline run ..."""
+TEST_LIMIT_SHARE = 0.1
+"""... and this share of the whole suite's time, for what it may have to set up in another order ..."""
+TEST_LIMIT_SLACK_S = 1.0
+"""... and this, for the machine's hiccups."""
+SUITE_LIMIT_FACTOR = 5.0
+SUITE_LIMIT_SLACK_S = 10.0
+
+
+class BaselineSettings(NamedTuple):
+    runs: int = 3
+    """At least 3; the last one runs in another order."""
+    shuffle_seed: int = 0
+    test_limit_s: float = 300.0
+    """Limit of one test while nothing has been measured."""
+    suite_limit_s: float = 1800.0
+
+
+def measure_baseline(
+    backend: SandboxBackend,
+    image: str,
+    *,
+    test_command: Sequence[str],
+    source_files: Sequence[str],
+    limits: Limits,
+    settings: BaselineSettings = BaselineSettings(),  # noqa: B008 - immutable
+) -> Baseline:
+    """Run the suite on the clean tree, each time in a fresh sandbox: first with coverage, last in another order.
+
+    Raises:
+        BaselineFailed: the suite does not run, or no test passes every time; the message ends with the log's tail.
+    """
+    reports: list[TestReport] = []
+    coverage: CoverageMap | None = None
+    for number in range(max(3, settings.runs)):
+        last = number == max(3, settings.runs) - 1
+        options = SuiteOptions(
+            shuffle_seed=settings.shuffle_seed if last else None,
+            coverage_of=source_files if number == 0 else None,
+            default_limit_s=settings.test_limit_s,
+            suite_limit_s=settings.suite_limit_s,
+        )
+        with backend.open(image, limits=limits) as sandbox:
+            run = run_suite(sandbox, test_command, options=options)
+        _require_usable(run, test_command)
+        reports.append(run.report)
+        coverage = coverage or run.coverage
+    if coverage is None:
+        raise BaselineFailed(_message("recorded no coverage", reports[0], test_command))
+    return combine(reports, coverage, test_command=test_command)
+
+
+def combine(reports: Sequence[TestReport], coverage: CoverageMap, *, test_command: Sequence[str]) -> Baseline:
+    """Fold baseline runs into one; the first carried the coverage recorder, so times come from the others.
+
+    Raises:
+        BaselineFailed: no test passes in every run.
+    """
+    outcomes = {
+        test: tuple(report.outcomes.get(test, Outcome.MISSING) for report in reports)
+        for test in sorted({test for report in reports for test in report.outcomes})
+    }
+    stable = {test: seen[0] for test, seen in outcomes.items() if len(set(seen)) == 1}
+    quarantined = {test: seen for test, seen in outcomes.items() if len(set(seen)) > 1}
+    if Outcome.PASSED not in stable.values():
+        raise BaselineFailed(_message(f"passes no test in all of {len(reports)} runs", reports[0], test_command))
+    timed = reports[1:] or reports
+    suite_s = max(report.duration_s for report in timed)
+    return Baseline(
+        stable=stable,
+        quarantined=quarantined,
+        coverage=coverage,
+        runs=len(reports),
+        test_limits_s=_test_limits_s(timed, suite_s),
+        suite_limit_s=SUITE_LIMIT_FACTOR * suite_s + SUITE_LIMIT_SLACK_S,
+    )
+
+
+def _test_limits_s(reports: Sequence[TestReport], suite_s: float) -> Mapping[str, float]:
+    slowest: dict[str, float] = {}
+    for report in reports:
+        for test, seconds in report.durations_s.items():
+            slowest[test] = max(seconds, slowest.get(test, 0.0))
+    slack_s = TEST_LIMIT_SHARE * suite_s + TEST_LIMIT_SLACK_S
+    return {test: round(TEST_LIMIT_FACTOR * seconds + slack_s, 3) for test, seconds in sorted(slowest.items())}
+
+
+def _require_usable(run: SuiteRun, test_command: Sequence[str]) -> None:
+    if run.out_of_memory:
+        raise BaselineFailed(_message("needs more memory than the sandbox's limit", run.report, test_command))
+    if not any(outcome is Outcome.PASSED for outcome in run.report.outcomes.values()):
+        raise BaselineFailed(_message("passes no test", run.report, test_command))
+
+
+def _message(what: str, report: TestReport, test_command: Sequence[str]) -> str:
+    failed = sum(outcome.is_failure for outcome in report.outcomes.values())
+    facts = [f"{len(report.outcomes)} tests reported, {failed} failed", f"exit status {report.exit_code}"]
+    if report.collection_errors:
+        facts.append(
+            f"{len(report.collection_errors)} modules did not load: {', '.join(sorted(report.collection_errors)[:5])}"
+        )
+    return (
+        f"The suite {what} on the clean tree ({'; '.join(facts)}). Command: {' '.join(test_command)}. "
+        "If it needs other dependencies or arguments, set them in gymforge.toml. "
+        f"The end of its log:\n{report.log_tail[-3000:]}"
+    )

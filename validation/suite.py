@@ -1,0 +1,279 @@
+"""Run a repository's suite in a sandbox and read its report from the channel."""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from schemas.errors import SandboxFailed
+from schemas.reports import CoverageMap, Outcome, TestFailure, TestReport
+from validation.sandbox.protocol import ENV_DIR, MIB, TESTBED, CommandResult, Sandbox
+
+RUNNER_REQUIREMENTS = ("coverage>=7",)
+"""What the runner needs in the environment beside pytest; used for the baseline's line coverage alone."""
+
+FROZEN_ARGUMENTS = ("-p", "no:cacheprovider", "--continue-on-collection-errors")
+"""Options of every run: nothing is carried from run to run, and one broken module does not hide the others."""
+
+PLUGIN_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "hypothesis": ("--hypothesis-seed=0",),
+    "pytest-randomly": ("-p", "no:randomly"),
+    "pytest-random-order": ("-p", "no:random-order"),
+    "pytest-xdist": ("-n0",),
+    "pytest-cov": ("--no-cov",),
+    "pytest-rerunfailures": ("-p", "no:rerunfailures"),
+    "pytest-sugar": ("-p", "no:sugar"),
+}
+"""Options that make a run repeatable where the environment holds the plugin."""
+
+LOG_TAIL_BYTES = 8000
+
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,16}\b")
+_TEMPORARY = re.compile(r"/tmp/(?:pytest-of-[^/\s]+/pytest-\d+|tmp[a-z0-9_]{6,})")  # noqa: S108 - text to normalise
+_DURATION = re.compile(r"\b\d+(?:\.\d+)?(?:ms| ?seconds?|s)\b")
+
+_PRECEDENCE = (
+    Outcome.TIMED_OUT,
+    Outcome.ERROR,
+    Outcome.FAILED,
+    Outcome.XPASSED,
+    Outcome.XFAILED,
+    Outcome.SKIPPED,
+    Outcome.PASSED,
+)
+
+
+class SuiteOptions(NamedTuple):
+    """How to run a suite this time."""
+
+    select: Sequence[str] | None = None
+    """Tests to run; `None` for all."""
+    shuffle_seed: int | None = None
+    coverage_of: Sequence[str] | None = None
+    """Source files whose lines are recorded by test; `None` for no recording."""
+    limits_s: Mapping[str, float] = {}
+    default_limit_s: float = 300.0
+    """Limit of a test that has none of its own."""
+    suite_limit_s: float = 3600.0
+    stop_on_timeout: bool = False
+
+
+class SuiteRun(NamedTuple):
+    report: TestReport
+    coverage: CoverageMap | None
+    """Set when it was asked for and the suite ended."""
+    refused_records: int
+    """Lines on the channel that did not come from the runner."""
+    out_of_memory: bool
+
+
+def frozen_test_command(test_command: Sequence[str], dependencies: Sequence[str]) -> tuple[str, ...]:
+    """The profile's command with the options that make it repeatable in an environment with these `name==version`."""
+    installed = {requirement.split("==", 1)[0].lower().replace("_", "-") for requirement in dependencies}
+    extra = [option for plugin, options in PLUGIN_ARGUMENTS.items() if plugin in installed for option in options]
+    return (*test_command, *FROZEN_ARGUMENTS, *extra)
+
+
+def run_suite(sandbox: Sandbox, test_command: Sequence[str], *, options: SuiteOptions) -> SuiteRun:
+    """Run the suite in the sandbox's work tree as it is.
+
+    Raises:
+        SandboxFailed: the sandbox died, or nothing in it could start a Python process.
+    """
+    settings = {
+        "args": pytest_arguments(test_command),
+        "token": secrets.token_hex(16),
+        "select": None if options.select is None else list(options.select),
+        "shuffle_seed": options.shuffle_seed,
+        "coverage": options.coverage_of is not None,
+        "source_files": list(options.coverage_of or ()),
+        "limits_s": dict(options.limits_s),
+        "default_limit_s": options.default_limit_s,
+        "startup_limit_s": options.suite_limit_s,
+        "stop_on_timeout": options.stop_on_timeout,
+        "max_restarts": 50,
+    }
+    result = sandbox.run(
+        [f"{ENV_DIR}/bin/python", "-c", _runner_source()],
+        timeout_s=options.suite_limit_s,
+        stdin=json.dumps(settings).encode(),
+        cwd=TESTBED,
+        max_output_bytes=256 * MIB if options.coverage_of is not None else 64 * MIB,
+    )
+    return read_channel(result)
+
+
+def pytest_arguments(test_command: Sequence[str]) -> list[str]:
+    """What follows `python -m pytest` or `pytest` in a test command.
+
+    Raises:
+        ValueError: it is another command.
+    """
+    words = list(test_command)
+    if words[:3] == ["python", "-m", "pytest"]:
+        return words[3:]
+    if words[:1] == ["pytest"]:
+        return words[1:]
+    raise ValueError(f"not a pytest command: {' '.join(words)}; set test_command in gymforge.toml")
+
+
+def read_channel(result: CommandResult) -> SuiteRun:
+    """Read the runner's records; a damaged or foreign line is refused, never guessed at."""
+    reader = _ChannelReader()
+    for line in result.channel.split(b"\n"):
+        if line:
+            reader.feed(line)
+    if not reader.done and not result.timed_out and not reader.outcomes and not reader.collection_errors:
+        tail = (result.stdout + result.stderr)[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
+        if result.exit_code in {126, 127}:
+            raise SandboxFailed(f"The test runner did not start in the sandbox. It said: {tail or 'nothing'}")
+    report = TestReport(
+        outcomes=reader.final_outcomes(),
+        failures=reader.failures,
+        durations_s=reader.durations_s,
+        collection_errors=reader.collection_errors,
+        exit_code=None if result.timed_out else reader.exit_code if reader.done else result.exit_code,
+        timed_out=result.timed_out or reader.timed_out,
+        log_tail=(result.stdout + result.stderr)[-LOG_TAIL_BYTES:].decode("utf-8", "replace"),
+        duration_s=result.duration_s,
+    )
+    return SuiteRun(report, reader.coverage(), reader.refused, result.out_of_memory)
+
+
+class _ChannelReader:
+    def __init__(self) -> None:
+        self.outcomes: dict[str, list[Outcome]] = {}
+        self.failures: dict[str, TestFailure] = {}
+        self.durations_s: dict[str, float] = {}
+        self.collection_errors: dict[str, TestFailure] = {}
+        self.exit_code: int | None = None
+        self.done = False
+        self.timed_out = False
+        self.refused = 0
+        self._covering_tests: list[str] | None = None
+        self._lines: dict[str, dict[int, set[int]]] = {}
+        self._imports: dict[str, set[int]] = {}
+        self._numbers: dict[str, int] = {}
+        self._offsets: list[int] = []
+
+    def feed(self, line: bytes) -> None:
+        try:
+            record = json.loads(line)
+            handler = getattr(self, f"_on_{record['e']}", None)
+            if handler is None:
+                self.refused += 1
+            else:
+                handler(record)
+        except (ValueError, KeyError, TypeError):
+            self.refused += 1
+
+    def final_outcomes(self) -> dict[str, Outcome]:
+        """The gravest phase decides."""
+        return {
+            test: next(outcome for outcome in _PRECEDENCE if outcome in phases)
+            for test, phases in self.outcomes.items()
+            if phases
+        }
+
+    def coverage(self) -> CoverageMap | None:
+        if self._covering_tests is None:
+            return None
+        return CoverageMap(
+            tests=tuple(self._covering_tests),
+            lines={
+                path: {line: tuple(sorted(tests)) for line, tests in sorted(lines.items())}
+                for path, lines in sorted(self._lines.items())
+            },
+            import_lines={path: tuple(sorted(lines)) for path, lines in sorted(self._imports.items())},
+        )
+
+    def _on_report(self, record: dict[str, Any]) -> None:
+        test, when = clean_text(record["t"]), record["when"]
+        outcome = _outcome(when, record["outcome"], xfail=bool(record["xfail"]))
+        if outcome is not None:
+            self.outcomes.setdefault(test, []).append(outcome)
+        self.durations_s[test] = self.durations_s.get(test, 0.0) + float(record["duration_s"])
+        if record["failure"] is not None and test not in self.failures:
+            self.failures[test] = _failure(record["failure"])
+
+    def _on_collect_error(self, record: dict[str, Any]) -> None:
+        self.collection_errors[clean_text(record["path"])] = _failure(record["failure"])
+
+    def _on_died(self, record: dict[str, Any]) -> None:
+        if record["t"] is not None:
+            test = clean_text(record["t"])
+            self.outcomes.setdefault(test, []).append(Outcome.ERROR)
+            status = int(record["status"])
+            how = f"signal {-status}" if status < 0 else f"exit status {status}"
+            self.failures[test] = TestFailure(phase="process", message=f"the test process ended with {how}")
+
+    def _on_timeout(self, record: dict[str, Any]) -> None:
+        self.timed_out = True
+        if record["t"] is not None:
+            test = clean_text(record["t"])
+            self.outcomes.setdefault(test, []).append(Outcome.TIMED_OUT)
+            self.failures[test] = TestFailure(phase="process", message="the test went over its time limit")
+
+    def _on_coverage_tests(self, record: dict[str, Any]) -> None:
+        known = self._covering_tests = self._covering_tests or []
+        self._offsets = []
+        for name in map(clean_text, record["tests"]):
+            if name not in self._numbers:
+                self._numbers[name] = len(known)
+                known.append(name)
+            self._offsets.append(self._numbers[name])
+
+    def _on_coverage(self, record: dict[str, Any]) -> None:
+        lines = self._lines.setdefault(record["path"], {})
+        for line, tests in record["lines"].items():
+            lines.setdefault(int(line), set()).update(self._offsets[test] for test in tests)
+        self._imports.setdefault(record["path"], set()).update(map(int, record["imports"]))
+
+    def _on_end(self, record: dict[str, Any]) -> None:
+        self.exit_code = int(record["exit"])
+
+    def _on_refused(self, record: dict[str, Any]) -> None:
+        self.refused += int(record["n"])
+
+    def _on_done(self, record: dict[str, Any]) -> None:
+        self.done = True
+        self.exit_code = int(record["exit"])
+
+
+def _outcome(when: str, outcome: str, *, xfail: bool) -> Outcome | None:
+    """One phase's outcome; `None` for a setup or teardown that says nothing."""
+    if outcome == "failed":
+        return Outcome.FAILED if when == "call" else Outcome.ERROR
+    if outcome == "skipped":
+        return Outcome.XFAILED if xfail else Outcome.SKIPPED
+    if when != "call":
+        return None
+    return Outcome.XPASSED if xfail else Outcome.PASSED
+
+
+def _failure(fields: dict[str, Any]) -> TestFailure:
+    return TestFailure(
+        phase=str(fields["phase"]),
+        exception=str(fields["exception"])[:200],
+        message=normalise(clean_text(fields["message"]))[:2000],
+        path=clean_text(fields["path"]),
+        line=int(fields["line"]),
+        statement=clean_text(fields["statement"])[:1000],
+        trace=normalise(clean_text(fields["trace"]))[-4000:],
+    )
+
+
+def clean_text(value: object) -> str:
+    """Text that Parquet can hold: lone surrogates (from undecodable names) are written as escapes."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def normalise(text: str) -> str:
+    """Replace what differs between two equal failures: addresses, temporary paths, durations."""
+    return _DURATION.sub("<duration>", _TEMPORARY.sub("<tmp>", _ADDRESS.sub("0x...", text)))
+
+
+def _runner_source() -> str:
+    return (Path(__file__).parent / "runners" / "pytest_runner.py").read_text("utf-8")

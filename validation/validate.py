@@ -1,0 +1,102 @@
+"""Prove one candidate: run the suite on the bugged tree in fresh sandboxes until the verdict stands."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from schemas.errors import SandboxFailed
+from schemas.reports import Baseline, Outcome, Rejection, TestReport, Verdict
+from validation.sandbox.protocol import MIB, TESTBED, Limits, SandboxBackend
+from validation.suite import SuiteOptions, SuiteRun, run_suite
+from validation.verdict import first_judgement, judge, rejected
+
+ALONE_LIMIT_FACTOR = 3.0
+"""How much more time a test gets when it is tried again alone."""
+
+
+class Suite(NamedTuple):
+    """All that stays the same from candidate to candidate."""
+
+    backend: SandboxBackend
+    image: str
+    test_command: tuple[str, ...]
+    baseline: Baseline
+    limits: Limits
+
+
+class Proof(NamedTuple):
+    verdict: Verdict
+    report: TestReport | None
+    """The first run on the bugged tree; `None` where none ended."""
+    executions: int
+    """Suite runs that it took."""
+
+
+class _Rejected(Exception):  # noqa: N818 - control flow inside this module, never seen outside
+    def __init__(self, reason: Rejection, detail: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def prove(suite: Suite, edits: Mapping[str, bytes]) -> Proof:
+    """Judge the tree with `edits` (path to whole new content) applied.
+
+    A test that goes over its limit is tried again alone before it rejects the candidate; a sandbox that dies is
+    replaced once. Never raises for what the code under test does.
+    """
+    prover = _Prover(suite, edits)
+    try:
+        first = prover.run_whole()
+        verdict = first_judgement(suite.baseline, first)
+        if verdict is None:
+            verdict = judge(suite.baseline, first, prover.run_whole())
+    except _Rejected as rejection:
+        verdict = rejected(rejection.reason, detail=str(rejection), runs=prover.executions)
+    return Proof(verdict, prover.first_report, prover.executions)
+
+
+class _Prover:
+    def __init__(self, suite: Suite, edits: Mapping[str, bytes]) -> None:
+        self.suite = suite
+        self.edits = edits
+        self.executions = 0
+        self.first_report: TestReport | None = None
+
+    def run_whole(self) -> TestReport:
+        run = self.run(self.options(scale=1.0))
+        for test in [test for test, outcome in run.report.outcomes.items() if outcome is Outcome.TIMED_OUT]:
+            alone = self.run(self.options(scale=ALONE_LIMIT_FACTOR)._replace(select=(test,)))
+            if alone.report.timed_out:
+                raise _Rejected(Rejection.TIMED_OUT, f"{test} goes over its limit, alone as well")
+            run = self.run(self.options(scale=ALONE_LIMIT_FACTOR))
+        if run.report.timed_out:
+            raise _Rejected(Rejection.TIMED_OUT, "the suite goes over its limit")
+        self.first_report = self.first_report or run.report
+        return run.report
+
+    def options(self, *, scale: float) -> SuiteOptions:
+        baseline = self.suite.baseline
+        return SuiteOptions(
+            limits_s={test: scale * limit_s for test, limit_s in baseline.test_limits_s.items()},
+            default_limit_s=scale * max(baseline.test_limits_s.values()),
+            suite_limit_s=scale * baseline.suite_limit_s,
+            stop_on_timeout=True,
+        )
+
+    def run(self, options: SuiteOptions) -> SuiteRun:
+        try:
+            run = self.run_once(options)
+        except SandboxFailed:
+            try:
+                run = self.run_once(options)
+            except SandboxFailed as error:
+                raise _Rejected(Rejection.SANDBOX_FAILED, "two sandboxes died") from error
+        if run.out_of_memory:
+            raise _Rejected(Rejection.OUT_OF_MEMORY, f"over {self.suite.limits.memory_bytes // MIB} MiB")
+        return run
+
+    def run_once(self, options: SuiteOptions) -> SuiteRun:
+        with self.suite.backend.open(self.suite.image, limits=self.suite.limits) as sandbox:
+            for path, content in sorted(self.edits.items()):
+                sandbox.put(f"{TESTBED}/{path}", content)
+            self.executions += 1
+            return run_suite(sandbox, self.suite.test_command, options=options)
