@@ -1,0 +1,69 @@
+"""Files that are whole or absent: temporary name, flush, fsync, rename, fsync of the folder."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.errors import DatasetError
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def temporary_name(path: Path) -> Path:
+    """Where a file is written before it gets its name: hidden, beside it, no reader's glob finds it."""
+    return path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+
+
+def publish(path: Path) -> None:
+    """Give the finished temporary file its name, so that after a power cut it is there whole or not at all."""
+    temporary = temporary_name(path)
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file by `content`, atomically and durably.
+
+    Raises:
+        DatasetError: the file system refused (full, read-only, no permission).
+    """
+    with refusals_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary_name(path).write_bytes(content)
+        publish(path)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what a killed writer left under temporary names in one folder."""
+    for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        leftover.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def refusals_named(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into one that names the path and says what next."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DatasetError(
+            f"cannot write {path}: {reason}. Free space or choose another folder with --out, then run the same "
+            "command again: what is finished is kept."
+        ) from error

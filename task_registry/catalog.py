@@ -1,0 +1,199 @@
+"""The catalog: a dataset folder's tasks as typed rows, read lazily and filtered in the shards."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from pyarrow.dataset import field
+from pydantic import Field
+
+from schemas.errors import DatasetError, InvalidInput
+from schemas.manifest import Shard, ShardManifest
+from schemas.model import Model
+from schemas.repo import Language
+from schemas.tasks import RejectedCandidate, TaskInstance
+from storage.layout import DatasetLayout
+from storage.manifest import read_manifest
+from storage.reader import checked_path, count_rows, read_batches
+
+
+class TaskQuery(Model):
+    """Which tasks are wanted; a field that is not given restricts nothing, and all that are given must hold."""
+
+    repo: str | None = None
+    """`owner/name`."""
+    language: Language | None = None
+    strategy: str | None = None
+    issue_style: str | None = None
+    domain: str | None = None
+    """A label that the task must carry, whatever its score."""
+    min_complexity: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Least `complexity.score`, inclusive."""
+    max_complexity: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Greatest `complexity.score`, inclusive."""
+    ids: frozenset[str] | None = None
+    """Instance ids; those that are not in the dataset are passed over."""
+
+
+class TaskSummary(Model):
+    """What a list of tasks shows of each; the long columns are not read."""
+
+    instance_id: str
+    repo: str
+    language: Language
+    strategy: str
+    issue_style: str
+    domain: tuple[str, ...]
+    """Labels, in the row's order."""
+    complexity: float
+    """`complexity.score`."""
+    fail_to_pass: int
+    """Number of failing tests."""
+
+
+def load_tasks(
+    directory: Path | str,
+    *,
+    repo: str | None = None,
+    language: Language | str | None = None,
+    strategy: str | None = None,
+    issue_style: str | None = None,
+    domain: str | None = None,
+    min_complexity: float | None = None,
+    max_complexity: float | None = None,
+    ids: Iterable[str] | None = None,
+    check: bool = False,
+) -> Iterator[TaskInstance]:
+    """Tasks of a dataset folder, one at a time, shard by shard and by `instance_id` within a shard.
+
+    Arguments restrict as in `TaskQuery`; `check` compares every shard that is read with its recorded hash first.
+
+    Raises:
+        DatasetError: at once, where the folder is not a dataset or a shard is missing or damaged.
+        InvalidInput: an argument cannot match anything (an unknown language, a complexity outside 0..1).
+    """
+    try:
+        query = TaskQuery.model_validate(
+            {
+                "repo": repo,
+                "language": language,
+                "strategy": strategy,
+                "issue_style": issue_style,
+                "domain": domain,
+                "min_complexity": min_complexity,
+                "max_complexity": max_complexity,
+                "ids": None if ids is None else frozenset(ids),
+            }
+        )
+    except ValueError as error:
+        raise InvalidInput(f"cannot load tasks from {directory}: {error}") from error
+    return query_tasks(directory, query, check=check)
+
+
+def query_tasks(directory: Path | str, query: TaskQuery, *, check: bool = False) -> Iterator[TaskInstance]:
+    """As `load_tasks`, with the conditions as one value."""
+    paths = _task_paths(directory, query, check=check)
+    return (TaskInstance.model_validate(row) for row in _rows(paths, query))
+
+
+def summarize_tasks(directory: Path | str, query: TaskQuery | None = None) -> Iterator[TaskSummary]:
+    """As `query_tasks`, reading only what a list shows."""
+    query = query or TaskQuery()
+    paths = _task_paths(directory, query)
+    columns = ("instance_id", "repo", "language", "strategy", "issue_style", "domain", "complexity", "FAIL_TO_PASS")
+    return (_summary(row) for row in _rows(paths, query, columns=columns))
+
+
+def count_tasks(directory: Path | str, query: TaskQuery | None = None) -> int:
+    """How many tasks match; without a condition, the manifest says it and no shard is read."""
+    if query is None or query == TaskQuery():
+        return sum(ingestion.tasks for ingestion in _open(directory)[1].ingestions)
+    paths = _task_paths(directory, query)
+    if query.domain is not None:
+        return sum(1 for _ in _rows(paths, query, columns=("domain",)))
+    return count_rows(paths, matching=_condition(query)) if paths else 0
+
+
+def get_task(directory: Path | str, instance_id: str) -> TaskInstance:
+    """The task with an id.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    for task in query_tasks(directory, TaskQuery(ids=frozenset({instance_id}))):
+        return task
+    raise DatasetError(f"{directory} has no task {instance_id}. `gymforge tasks {directory}` lists those it has.")
+
+
+def load_rejected(directory: Path | str, *, repo: str | None = None) -> Iterator[RejectedCandidate]:
+    """What did not become a task, and why, lazily; raises as `load_tasks` does."""
+    layout, manifest = _open(directory)
+    shards = [
+        shard
+        for ingestion in manifest.ingestions
+        if repo in {None, ingestion.repo}
+        for shard in ingestion.rejected_shards
+    ]
+    paths = _checked(layout, shards)
+    return (RejectedCandidate.model_validate(row) for batch in read_batches(paths) for row in batch)
+
+
+def _open(directory: Path | str) -> tuple[DatasetLayout, ShardManifest]:
+    layout = DatasetLayout(Path(directory))
+    return layout, read_manifest(layout)
+
+
+def _task_paths(directory: Path | str, query: TaskQuery, *, check: bool = False) -> tuple[Path, ...]:
+    layout, manifest = _open(directory)
+    wanted = [ingestion for ingestion in manifest.ingestions if query.repo in {None, ingestion.repo}]
+    return _checked(layout, [shard for ingestion in wanted for shard in ingestion.shards], full=check)
+
+
+def _checked(layout: DatasetLayout, shards: Iterable[Shard], *, full: bool = False) -> tuple[Path, ...]:
+    return tuple(checked_path(layout, shard, full=full) for shard in shards)
+
+
+def _rows(
+    paths: tuple[Path, ...], query: TaskQuery, *, columns: tuple[str, ...] | None = None
+) -> Iterator[dict[str, Any]]:
+    for batch in read_batches(paths, matching=_condition(query), columns=columns):
+        for row in batch:
+            # A label inside a list of structs is beyond Arrow's filter expressions.
+            if query.domain is None or any(one["label"] == query.domain for one in row["domain"]):
+                if "created_at" in row:
+                    row["created_at"] = row["created_at"].astimezone(UTC)
+                yield row
+
+
+def _condition(query: TaskQuery) -> Any:
+    """The query as a pyarrow expression, all but the domain; `None` for everything."""
+    conditions = [
+        field(name) == str(value)
+        for name in ("repo", "language", "strategy", "issue_style")
+        if (value := getattr(query, name)) is not None
+    ]
+    score = field("complexity", "score")
+    if query.min_complexity is not None:
+        conditions.append(score >= query.min_complexity)
+    if query.max_complexity is not None:
+        conditions.append(score <= query.max_complexity)
+    if query.ids is not None:
+        conditions.append(field("instance_id").isin(sorted(query.ids)))
+    condition = None
+    for one in conditions:
+        condition = one if condition is None else condition & one
+    return condition
+
+
+def _summary(row: dict[str, Any]) -> TaskSummary:
+    return TaskSummary(
+        instance_id=row["instance_id"],
+        repo=row["repo"],
+        language=row["language"],
+        strategy=row["strategy"],
+        issue_style=row["issue_style"],
+        domain=tuple(one["label"] for one in row["domain"]),
+        complexity=row["complexity"]["score"],
+        fail_to_pass=len(row["FAIL_TO_PASS"]),
+    )

@@ -1,0 +1,161 @@
+"""Which folders are ours, who may write, and what the manifest keeps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import DatasetError
+from schemas.manifest import ShardManifest
+from storage.layout import DatasetLayout
+from storage.manifest import (
+    add_ingestion,
+    find_ingestion,
+    finished_ingestion,
+    open_for_writing,
+    read_manifest,
+    write_manifest,
+)
+
+INPUTS = {"config_hash": "c0", "seed": 0, "sandbox": "local"}
+
+
+def test_new_folder_is_an_empty_dataset(tmp_path: Path) -> None:
+    with open_for_writing(tmp_path / "a" / "b") as layout:
+        assert read_manifest(layout).ingestions == ()
+
+
+def test_foreign_folder_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(DatasetError, match=r"thesis\.tex.*Choose an empty or new folder"), open_for_writing(tmp_path):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(DatasetError, match="is a file"), open_for_writing(tmp_path / "out"):
+        pass
+
+
+def test_folder_of_a_first_run_killed_before_its_manifest_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / ".gymforge.lock").write_text("process 1")
+    (tmp_path / ".manifest.json.tmp").write_text("{")
+    with open_for_writing(tmp_path) as layout:
+        assert read_manifest(layout).ingestions == ()
+
+
+def test_reading_a_folder_without_manifest_says_what_next(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"is not a gymforge dataset.*gymforge ingest --out"):
+        read_manifest(DatasetLayout(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": "x"}', '{"schema_version": 3}', "\udcff"])
+def test_manifest_that_is_not_ours_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DatasetError, match=r"manifest\.json is"), open_for_writing(tmp_path):
+        pass
+
+
+def test_manifest_with_a_missing_field_is_damaged(layout: DatasetLayout) -> None:
+    content = json.loads(layout.manifest.read_text())
+    del content["ingestions"]
+    layout.manifest.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="damaged"):
+        read_manifest(layout)
+
+
+def test_older_schema_names_the_folder_and_the_version_that_wrote_it(layout: DatasetLayout) -> None:
+    layout.manifest.write_text('{"schema_version": "0.9", "gymforge_version": "0.0.7", "anything": 1}')
+    with pytest.raises(DatasetError, match=rf"{layout.root}.*0\.9.*0\.0\.7.*another folder"):
+        read_manifest(layout)
+
+
+def test_second_writer_is_refused_and_told_who_writes(layout: DatasetLayout) -> None:
+    with pytest.raises(DatasetError, match=rf"process {os.getpid()} on .*Wait"), open_for_writing(layout.root):
+        pass
+
+
+def test_lock_of_a_killed_writer_does_not_stay(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from storage.manifest import open_for_writing\n"
+        "with open_for_writing(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "d")], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(DatasetError, match=f"process {process.pid} "), open_for_writing(tmp_path / "d"):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with open_for_writing(tmp_path / "d") as layout:
+        assert read_manifest(layout).ingestions == ()
+
+
+def test_temporary_files_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
+    with open_for_writing(tmp_path) as layout:
+        (layout.data / ".train-x.parquet.tmp").write_text("half")
+    with open_for_writing(tmp_path) as layout:
+        assert list(layout.data.iterdir()) == []
+
+
+def test_ingestions_are_sorted_by_repository_and_commit(layout, make_ingestion) -> None:
+    for repo, commit in (("b/b", "1" * 40), ("a/a", "2" * 40), ("a/a", "1" * 40)):
+        add_ingestion(layout, make_ingestion(repo=repo, commit=commit))
+    found = [(one.repo, one.commit[0]) for one in read_manifest(layout).ingestions]
+    assert found == [("a/a", "1"), ("a/a", "2"), ("b/b", "1")]
+
+
+def test_manifest_bytes_do_not_depend_on_the_order_of_ingestions(tmp_path: Path, make_ingestion) -> None:
+    ingestions = [make_ingestion(repo=repo, rejected={"b": 1, "a": 2}) for repo in ("a/a", "b/b", "c/c")]
+    written = []
+    for order in (ingestions, ingestions[::-1]):
+        with open_for_writing(tmp_path / str(len(written))) as layout:
+            for ingestion in order:
+                add_ingestion(layout, ingestion)
+            written.append(layout.manifest.read_bytes())
+    assert written[0] == written[1]
+
+
+def test_same_ingestion_again_changes_nothing(layout, make_ingestion) -> None:
+    first = add_ingestion(layout, make_ingestion())
+    assert add_ingestion(layout, make_ingestion()) == first
+
+
+def test_same_commit_with_other_content_is_refused(layout, make_ingestion) -> None:
+    add_ingestion(layout, make_ingestion())
+    with pytest.raises(DatasetError, match=r"already holds acme/tinystats.*these differ: tasks.*choose another folder"):
+        add_ingestion(layout, make_ingestion(tasks=3))
+
+
+def test_finished_ingestion_with_the_same_inputs_is_found(layout, make_ingestion) -> None:
+    ingestion = make_ingestion()
+    add_ingestion(layout, ingestion)
+    assert finished_ingestion(layout, repo=ingestion.repo, commit=ingestion.commit, **INPUTS) == ingestion
+
+
+@pytest.mark.parametrize("change", [{"config_hash": "c1"}, {"seed": 1}, {"sandbox": "docker"}])
+def test_same_commit_with_other_inputs_is_refused_before_any_work(layout, make_ingestion, change) -> None:
+    ingestion = make_ingestion()
+    add_ingestion(layout, ingestion)
+    (name,) = change
+    with pytest.raises(DatasetError, match=f"{name} was"):
+        finished_ingestion(layout, repo=ingestion.repo, commit=ingestion.commit, **(INPUTS | change))
+
+
+def test_another_commit_of_the_same_repository_is_not_there(layout, make_ingestion) -> None:
+    add_ingestion(layout, make_ingestion())
+    assert finished_ingestion(layout, repo="acme/tinystats", commit="f" * 40, **INPUTS) is None
+    assert find_ingestion(read_manifest(layout), repo="other/repo", commit="f" * 40) is None
+
+
+def test_manifest_that_cannot_be_written_leaves_the_old_one(layout: DatasetLayout) -> None:
+    before = layout.manifest.read_bytes()
+    (layout.root / ".manifest.json.tmp").mkdir()
+    with pytest.raises(DatasetError, match=r"cannot write .*manifest\.json.*run the same command again"):
+        write_manifest(layout, ShardManifest(gymforge_version="9", ingestions=()))
+    assert layout.manifest.read_bytes() == before
