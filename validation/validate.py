@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas.errors import SandboxFailed
-from schemas.reports import Baseline, Outcome, Rejection, TestReport, Verdict
+from schemas.model import Model
+from schemas.reports import Baseline, Outcome, Rejection, TestFailure, TestReport, Verdict, VerdictStatus
 from validation.sandbox.protocol import MIB, TESTBED, Limits, SandboxBackend
 from validation.suite import SuiteOptions, SuiteRun, run_suite
 from validation.verdict import first_judgement, judge, rejected
 
+FULL_FAILURES = 30
+"""Failures that keep their message and trace."""
 ALONE_LIMIT_FACTOR = 3.0
 """How much more time a test gets when it is tried again alone."""
 
@@ -23,12 +26,15 @@ class Suite(NamedTuple):
     limits: Limits
 
 
-class Proof(NamedTuple):
+class Proof(Model):
+    """A verdict with what it was reached from; this is what the ledger keeps."""
+
     verdict: Verdict
-    report: TestReport | None
-    """The first run on the bugged tree; `None` where none ended."""
+    failures: Mapping[str, TestFailure]
+    """Of the failing tests in the first run, and of modules that did not load; beyond the first
+    `FULL_FAILURES` only phase and exception are kept."""
     executions: int
-    """Suite runs that it took."""
+    """Runs of the suite, or of one of its tests alone, that it took."""
 
 
 class _Rejected(Exception):  # noqa: N818 - control flow inside this module, never seen outside
@@ -51,7 +57,18 @@ def prove(suite: Suite, edits: Mapping[str, bytes]) -> Proof:
             verdict = judge(suite.baseline, first, prover.run_whole())
     except _Rejected as rejection:
         verdict = rejected(rejection.reason, detail=str(rejection), runs=prover.executions)
-    return Proof(verdict, prover.first_report, prover.executions)
+    return Proof(verdict=verdict, failures=_failures(verdict, prover.first_report), executions=prover.executions)
+
+
+def _failures(verdict: Verdict, report: TestReport | None) -> Mapping[str, TestFailure]:
+    if report is None or verdict.status is not VerdictStatus.ACCEPTED:
+        return {}
+    found = {test: report.failures[test] for test in verdict.fail_to_pass if test in report.failures}
+    found |= dict(sorted(report.collection_errors.items()))
+    return {
+        test: failure if number < FULL_FAILURES else TestFailure(phase=failure.phase, exception=failure.exception)
+        for number, (test, failure) in enumerate(found.items())
+    }
 
 
 class _Prover:

@@ -1,0 +1,175 @@
+"""Re-validate finished tasks as a stranger would: git applies the patches, stock pytest runs whole suites, JUnit tells.
+
+No code of the validator's result channel is used, so that the two can disagree.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from schemas.errors import SandboxFailed
+from schemas.tasks import TaskInstance
+from validation.junit import JunitResult, TestAddress, address_of, gravest, read_junit
+from validation.sandbox.protocol import TESTBED, Limits, Sandbox, SandboxBackend
+
+JUNIT_PATH = "/tmp/gymforge-junit.xml"  # noqa: S108 - inside the sandbox, where /tmp is private
+
+Results = Mapping[TestAddress, JunitResult]
+
+
+class Verification(NamedTuple):
+    instance_id: str
+    disagreements: tuple[str, ...]
+    """Empty when the task holds."""
+
+
+class Verifier:
+    """Verifies tasks of one environment; the clean tree is run once, for every fixed tree is proved equal to it."""
+
+    def __init__(
+        self,
+        backend: SandboxBackend,
+        image: str,
+        *,
+        test_command: Sequence[str],
+        quarantined: frozenset[str] = frozenset(),
+        limits: Limits,
+        suite_limit_s: float = 1800.0,
+    ) -> None:
+        self._backend = backend
+        self._image = image
+        self._command = tuple(test_command)
+        self._quarantined = frozenset(map(address_of, quarantined))
+        self._limits = limits
+        self._suite_limit_s = suite_limit_s
+        self.clean = self._run({})
+
+    def verify(self, task: TaskInstance) -> Verification:
+        """Check one task in a fresh sandbox; thread-safe.
+
+        Raises:
+            SandboxFailed: the sandbox died, which says nothing about the task.
+        """
+        try:
+            edits = self._bugged_files(task)
+        except ValueError as error:
+            return Verification(task.instance_id, (str(error),))
+        bugged = self._run(edits)
+        return Verification(
+            task.instance_id, compare(task, clean=self.clean, bugged=bugged, quarantined=self._quarantined)
+        )
+
+    def _bugged_files(self, task: TaskInstance) -> Mapping[str, bytes]:
+        """The changed files with the bug; checks on the way that `patch` takes them back, byte for byte."""
+        paths = tuple(sorted({target.path for target in task.edit_targets}))
+        with self._backend.open(self._image, limits=self._limits) as sandbox:
+            clean = {path: sandbox.get(f"{TESTBED}/{path}") for path in paths}
+        bugged = apply_with_git(clean, task.bug_patch)
+        if apply_with_git(bugged, task.patch) != clean:
+            raise ValueError("`patch` does not turn the task's tree back into the clean tree, byte for byte")
+        return bugged
+
+    def _run(self, edits: Mapping[str, bytes]) -> Results:
+        results = self._run_stock(edits, ())
+        if results is None:
+            results = self._run_piecewise(edits)
+        return results
+
+    def _run_stock(self, edits: Mapping[str, bytes], extra: Sequence[str]) -> Results | None:
+        """One stock run in a fresh sandbox; `None` where it left no report because its process died."""
+        with self._backend.open(self._image, limits=self._limits) as sandbox:
+            for path, content in sorted(edits.items()):
+                sandbox.put(f"{TESTBED}/{path}", content)
+            return self._read(sandbox, extra)
+
+    def _read(self, sandbox: Sandbox, extra: Sequence[str]) -> Results | None:
+        sandbox.run([*self._command, f"--junitxml={JUNIT_PATH}", *extra], timeout_s=self._suite_limit_s)
+        try:
+            return read_junit(sandbox.get(JUNIT_PATH, max_bytes=256 * 1024 * 1024))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _run_piecewise(self, edits: Mapping[str, bytes]) -> Results:
+        """Where a test takes the process down, stock pytest leaves no report: run file by file, then test by test."""
+        with self._backend.open(self._image, limits=self._limits) as sandbox:
+            for path, content in sorted(edits.items()):
+                sandbox.put(f"{TESTBED}/{path}", content)
+            tests = self._collect(sandbox)
+        by_file: dict[str, list[str]] = {}
+        for test in tests:
+            by_file.setdefault(test.split("::", 1)[0], []).append(test)
+        results: dict[TestAddress, list[JunitResult]] = {}
+        for name, own in by_file.items():
+            others = [f"--ignore={other}" for other in by_file if other != name]
+            found = self._run_stock(edits, others)
+            if found is None:
+                found = {}
+                for test in own:
+                    siblings = [f"--deselect={sibling}" for sibling in own if sibling != test]
+                    alone = self._run_stock(edits, [*others, *siblings])
+                    found = {**found, **(alone or {address_of(test): JunitResult.FAILED})}
+            for address, result in found.items():
+                results.setdefault(address, []).append(result)
+        return {address: gravest(seen) for address, seen in results.items()}
+
+    def _collect(self, sandbox: Sandbox) -> tuple[str, ...]:
+        result = sandbox.run([*self._command, "--collect-only", "-q"], timeout_s=self._suite_limit_s)
+        lines = result.stdout.decode("utf-8", "replace").splitlines()
+        tests = tuple(line for line in lines if "::" in line and not line.startswith("ERROR"))
+        if not tests:
+            raise SandboxFailed(f"stock pytest neither ran nor listed the suite; the end of its log: {lines[-5:]}")
+        return tests
+
+
+def compare(
+    task: TaskInstance, *, clean: Results, bugged: Results, quarantined: frozenset[TestAddress]
+) -> tuple[str, ...]:
+    """What speaks against the task: the bug must fail exactly FAIL_TO_PASS, and the fix nothing that is recorded."""
+    fail_to_pass = set(map(address_of, task.FAIL_TO_PASS))
+    pass_to_pass = set(map(address_of, task.PASS_TO_PASS))
+    ever_passing = {
+        address for address, result in clean.items() if result is JunitResult.PASSED and address not in quarantined
+    }
+    failing = {address for address in ever_passing if bugged.get(address, JunitResult.FAILED) is JunitResult.FAILED}
+    findings = [
+        ("fails with the fix applied", (fail_to_pass | pass_to_pass) - ever_passing),
+        ("is recorded as failing and does not fail with the bug", fail_to_pass - failing),
+        ("fails with the bug and is not recorded", failing - fail_to_pass),
+        (
+            "is recorded as passing and does not pass with the bug",
+            {a for a in pass_to_pass if bugged.get(a) is not JunitResult.PASSED},
+        ),
+    ]
+    return tuple(f"{'.'.join(address)} {what}" for what, addresses in findings for address in sorted(addresses))
+
+
+def apply_with_git(files: Mapping[str, bytes], patch: str) -> Mapping[str, bytes]:
+    """The files after `git apply`, strict.
+
+    Raises:
+        ValueError: git refuses the patch.
+    """
+    with tempfile.TemporaryDirectory(prefix="gymforge-verify-") as folder:
+        root = Path(folder)
+        for path, content in files.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_bytes(content)
+        result = subprocess.run(
+            ["git", "-c", "core.autocrlf=false", "apply", "--whitespace=nowarn", "-"],
+            cwd=root,
+            input=patch.encode(),
+            capture_output=True,
+            check=False,
+            env={
+                "PATH": os.environ.get("PATH", os.defpath),
+                "GIT_CONFIG_NOSYSTEM": "1",
+                "GIT_CONFIG_GLOBAL": "/dev/null",
+                "GIT_CEILING_DIRECTORIES": folder,
+            },
+        )
+        if result.returncode != 0:
+            raise ValueError(f"git does not apply the patch: {result.stderr.decode('utf-8', 'replace').strip()}")
+        return {path: (root / path).read_bytes() for path in files}
