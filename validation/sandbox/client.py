@@ -1,0 +1,272 @@
+"""The host's side of a sandbox: speak the agent's frames over any transport."""
+
+import json
+import os
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from schemas.errors import SandboxFailed
+from validation.sandbox.protocol import ENV_DIR, MIB, TESTBED, CommandResult, Limits
+
+AGENT_PATH = Path(__file__).parent / "agent.py"
+MAX_CHANNEL_BYTES = 64 * MIB
+
+HOME = "/home/gym"
+SHARED = ("/tmp", "/dev/shm")  # noqa: S108 - paths inside the sandbox
+"""Folders that any user of a sandbox may write to."""
+
+COMMAND_ENVIRONMENT: Mapping[str, str] = {
+    "HOME": HOME,
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "PATH": "/env/bin:/usr/local/bin:/usr/bin:/bin",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "TMPDIR": "/tmp",  # noqa: S108 - a path inside the sandbox
+    "TZ": "UTC",
+    "VIRTUAL_ENV": "/env",
+}
+"""All that a command sees of the environment, beside what `run` passes."""
+
+MAX_OPEN_FILES = 4096
+
+_FRAME = struct.Struct(">IQ")
+_START_S = 60.0
+_FILE_S = 300.0
+_GRACE_S = 120.0
+"""What the agent may take beyond a command's own limit, to kill and collect it on a busy machine."""
+
+
+class Transport(Protocol):
+    """A two-way byte stream to an agent."""
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Write all of `data`. Raises OSError when the agent is gone."""
+        ...
+
+    def receive(self, timeout_s: float) -> bytes:
+        """Some bytes; empty at the end of the stream. Raises TimeoutError when none came in time."""
+        ...
+
+    def post_mortem(self) -> str:
+        """What is known about why the agent is gone, for an error's message."""
+        ...
+
+
+class AgentConfig(NamedTuple):
+    """What the agent is told when it starts."""
+
+    rlimits: Mapping[str, int]
+    """`resource.RLIMIT_` name to the limit of each command."""
+    watchdog: Mapping[str, Any] | None
+    """Limits that the agent enforces by looking, where no control group does."""
+
+    def to_json(self) -> str:
+        """The agent's only argument."""
+        return json.dumps(self._asdict(), sort_keys=True)
+
+
+def writable_folders(limits: Limits, *, building: bool) -> dict[str, int]:
+    """Each writable file system of a sandbox and its size in bytes.
+
+    The sum leaves memory to processes: files alone must never fill it, or the kernel would kill the agent.
+    """
+    budget = limits.memory_bytes - max(limits.memory_bytes // 8, 32 * MIB)
+    small = min(limits.disk_bytes, budget // 16)
+    folders = [TESTBED, "/tmp", *([ENV_DIR] if building else [])]  # noqa: S108 - a path inside the sandbox
+    large = min(limits.disk_bytes, (budget - 2 * small) // len(folders))
+    return {**dict.fromkeys(folders, large), HOME: small, "/dev/shm": small}  # noqa: S108 - a path inside the sandbox
+
+
+def agent_config(limits: Limits, *, enforced_by_kernel: bool, filesystems: Sequence[str]) -> AgentConfig:
+    """Configuration for `limits`; the agent watches memory and processes itself where the kernel does not."""
+    # A core limit of 1 stops even the host's crash handler, which 0 does not where core_pattern is a pipe.
+    rlimits = {"CORE": 1, "NOFILE": MAX_OPEN_FILES}
+    if enforced_by_kernel:
+        return AgentConfig(rlimits, None)
+    watchdog = {
+        "memory_bytes": limits.memory_bytes,
+        "processes": limits.processes,
+        "filesystems": list(filesystems),
+    }
+    return AgentConfig({**rlimits, "AS": limits.memory_bytes, "NPROC": limits.processes}, watchdog)
+
+
+class AgentSandbox:
+    """A sandbox whose PID 1 is the agent; implements the `Sandbox` protocol. For one thread at a time."""
+
+    def __init__(self, transport: Transport, *, oom_kills: Callable[[], int | None] = lambda: None) -> None:
+        self._transport = transport
+        self._oom_kills = oom_kills
+        self._buffer = bytearray()
+        self._dead = ""
+
+    def wait_ready(self) -> None:
+        """Wait for the agent's greeting.
+
+        Raises:
+            SandboxFailed: it did not come; the message holds what the sandbox printed.
+        """
+        self._receive_frame(time.monotonic() + _START_S)
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        cwd: str = TESTBED,
+        idle_timeout_s: float | None = None,
+        max_output_bytes: int = 4 * MIB,
+    ) -> CommandResult:
+        """See `Sandbox.run`."""
+        channel = bytearray()
+        return self.stream(
+            command,
+            channel.extend,
+            timeout_s=timeout_s,
+            stdin=stdin,
+            environment=environment,
+            cwd=cwd,
+            idle_timeout_s=idle_timeout_s,
+            max_output_bytes=max_output_bytes,
+        ).model_copy(update={"channel": bytes(channel)})
+
+    def stream(
+        self,
+        command: Sequence[str],
+        sink: Callable[[bytes], object],
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        cwd: str = TESTBED,
+        idle_timeout_s: float | None = None,
+        max_output_bytes: int = 4 * MIB,
+        max_channel_bytes: int = MAX_CHANNEL_BYTES,
+    ) -> CommandResult:
+        """As `run`, but the channel goes to `sink` piece by piece while the command runs, and is empty in the result."""
+        request = {
+            "op": "run",
+            "command": list(command),
+            "timeout_s": timeout_s,
+            "idle_timeout_s": idle_timeout_s,
+            "environment": {**COMMAND_ENVIRONMENT, **(environment or {})},
+            "cwd": cwd,
+            "max_output_bytes": max_output_bytes,
+            "max_channel_bytes": max_channel_bytes,
+        }
+        oom_before = self._oom_kills()
+        began = time.monotonic()
+        self._send_frame(request, stdin)
+        deadline = began + timeout_s + _GRACE_S
+        try:
+            header, payload = self._receive_frame(deadline)
+            while header.get("event") == "channel":
+                sink(payload)
+                header, payload = self._receive_frame(deadline)
+        except SandboxFailed:
+            # The agent itself fell to the memory limit: that is an answer about this command, the sandbox's last.
+            if not self._oom_since(oom_before):
+                raise
+            return _killed_with_its_sandbox(time.monotonic() - began)
+        return CommandResult(
+            exit_code=header["exit_code"],
+            stdout=payload[: header["stdout_bytes"]],
+            stderr=payload[header["stdout_bytes"] :],
+            channel=b"",
+            timed_out=header["timed_out"],
+            out_of_memory=header["out_of_memory"] or self._oom_since(oom_before),
+            truncated=header["truncated"],
+            duration_s=header["duration_s"],
+        )
+
+    def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
+        """See `Sandbox.put`.
+
+        Raises:
+            OSError: the file cannot be written there (the disk is full, a folder has this name, ...).
+            SandboxFailed: the sandbox died.
+        """
+        self._ask({"op": "put", "path": _absolute(path), "mode": mode}, content)
+
+    def get(self, path: str, *, max_bytes: int = 64 * MIB) -> bytes:
+        """See `Sandbox.get`."""
+        return self._ask({"op": "get", "path": _absolute(path), "max_bytes": max_bytes}, b"")
+
+    def _ask(self, request: Mapping[str, Any], payload: bytes) -> bytes:
+        self._send_frame(request, payload)
+        header, answer = self._receive_frame(time.monotonic() + _FILE_S)
+        if "errno" not in header:
+            return answer
+        missing = request["op"] == "get" and header["error"] != f"more than {request.get('max_bytes')} bytes"
+        if missing:
+            raise FileNotFoundError(
+                header["errno"], f"no such regular file in the sandbox ({header['error']})", request["path"]
+            )
+        if request["op"] == "get":
+            raise SandboxFailed(f"{request['path']} in the sandbox has {header['error']}; ask for more with max_bytes")
+        raise OSError(header["errno"], os.strerror(header["errno"]), request["path"])
+
+    def _oom_since(self, before: int | None) -> bool:
+        after = self._oom_kills()
+        return before is not None and after is not None and after > before
+
+    def _send_frame(self, header: Mapping[str, Any], payload: bytes) -> None:
+        if self._dead:
+            raise SandboxFailed(self._dead)
+        text = json.dumps(header).encode()
+        try:
+            self._transport.send(_FRAME.pack(len(text), len(payload)) + text)
+            if payload:
+                self._transport.send(memoryview(payload))
+        except OSError as error:
+            raise self._died(f"it does not take requests any more ({error})") from error
+
+    def _receive_frame(self, deadline: float) -> tuple[dict[str, Any], bytes]:
+        json_bytes, payload_bytes = _FRAME.unpack(self._receive(_FRAME.size, deadline))
+        header = json.loads(self._receive(json_bytes, deadline))
+        return header, self._receive(payload_bytes, deadline)
+
+    def _receive(self, size: int, deadline: float) -> bytes:
+        while len(self._buffer) < size:
+            try:
+                piece = self._transport.receive(max(0.0, deadline - time.monotonic()))
+            except TimeoutError as error:
+                raise self._died("it did not answer in time") from error
+            except OSError as error:
+                raise self._died(f"the connection broke ({error})") from error
+            if not piece:
+                raise self._died("its agent ended")
+            self._buffer += piece
+        data = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        return data
+
+    def _died(self, how: str) -> SandboxFailed:
+        details = self._transport.post_mortem()
+        self._dead = f"The sandbox died: {how}. Open a fresh one." + (f"\n{details}" if details else "")
+        return SandboxFailed(self._dead)
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise ValueError(f"{path!r} is not an absolute path of a file in the sandbox")
+    return path
+
+
+def _killed_with_its_sandbox(duration_s: float) -> CommandResult:
+    return CommandResult(
+        exit_code=-9,
+        stdout=b"",
+        stderr=b"",
+        channel=b"",
+        timed_out=False,
+        out_of_memory=True,
+        truncated=False,
+        duration_s=duration_s,
+    )
