@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
+
+import tree_sitter
 
 from schemas.code import EntityKind, Span
 from schemas.repo import Language
-
-if TYPE_CHECKING:
-    import tree_sitter
 
 
 class LanguageSyntax(NamedTuple):
@@ -32,6 +31,12 @@ class LanguageSyntax(NamedTuple):
     """Node kinds around a definition that belong to it (a list of decorators)."""
     name_field: str = "name"
     """The field of a definition that holds its name."""
+    body_field: str = "body"
+    """The field of a definition that holds its body."""
+    complexity: str = ""
+    """`module:RULES`, a `taggers.complexity.ComplexityRules`; without it every function counts as simple."""
+    call_graph: str = ""
+    """`module:Class`, a `call_graph.CallGraph`; without it call distances are unknown."""
 
 
 class _Row(NamedTuple):
@@ -65,7 +70,7 @@ class Definition(NamedTuple):
     kind: EntityKind
     span: Span
     """From the first decorator to the last line of the body."""
-    node: "tree_sitter.Node"
+    node: tree_sitter.Node
     """The definition itself, without decorators; it keeps the whole tree alive."""
 
 
@@ -119,18 +124,14 @@ class LanguageModule(Protocol):
 
 
 @cache
-def grammar_of(language: Language) -> "tree_sitter.Language":
+def grammar_of(language: Language) -> tree_sitter.Language:
     """The loaded tree-sitter grammar of a language."""
-    import tree_sitter
-
     module, function = syntax_of(language).grammar.split(":")
     return tree_sitter.Language(getattr(import_module(module), function)())
 
 
-def parse(source: bytes, language: Language) -> "tree_sitter.Tree":
+def parse(source: bytes, language: Language) -> tree_sitter.Tree:
     """Parse any bytes; what is not valid syntax becomes error nodes, never an exception."""
-    import tree_sitter
-
     return tree_sitter.Parser(grammar_of(language)).parse(source)
 
 
@@ -139,10 +140,8 @@ def definitions(source: bytes, language: Language) -> tuple[Definition, ...]:
     return definitions_in(parse(source, language), language)
 
 
-def definitions_in(tree: "tree_sitter.Tree", language: Language) -> tuple[Definition, ...]:
+def definitions_in(tree: tree_sitter.Tree, language: Language) -> tuple[Definition, ...]:
     """The same for a file that is parsed already."""
-    import tree_sitter
-
     syntax = syntax_of(language)
     found = tree_sitter.QueryCursor(_definition_query(language)).captures(tree.root_node).get("definition", [])
     result: list[Definition] = []
@@ -178,7 +177,7 @@ def definition_at(definitions: Sequence[AnyNamed], start_byte: int, end_byte: in
     return max(around, key=lambda item: (item.span.start_byte, -item.span.end_byte), default=None)
 
 
-def span_of(node: "tree_sitter.Node") -> Span:
+def span_of(node: tree_sitter.Node) -> Span:
     """The span of a node, with lines from 1; the end line is that of its last byte."""
     end = node.end_point
     ends_before_line = end.column == 0 and node.end_byte > node.start_byte
@@ -191,9 +190,7 @@ def span_of(node: "tree_sitter.Node") -> Span:
 
 
 @cache
-def _definition_query(language: Language) -> "tree_sitter.Query":
-    import tree_sitter
-
+def _definition_query(language: Language) -> tree_sitter.Query:
     syntax = syntax_of(language)
     kinds = " ".join(f"({kind})" for kind in sorted(syntax.functions | syntax.classes))
     return tree_sitter.Query(grammar_of(language), f"[{kinds}] @definition")
@@ -205,6 +202,6 @@ def _kind(node_kind: str, parent: Definition | None, syntax: LanguageSyntax) -> 
     return EntityKind.METHOD if parent is not None and parent.kind is EntityKind.CLASS else EntityKind.FUNCTION
 
 
-def _with_wrapper(node: "tree_sitter.Node", syntax: LanguageSyntax) -> "tree_sitter.Node":
+def _with_wrapper(node: tree_sitter.Node, syntax: LanguageSyntax) -> tree_sitter.Node:
     parent = node.parent
     return parent if parent is not None and parent.type in syntax.wrappers else node
