@@ -5,6 +5,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pyarrow.dataset import field
 from pydantic import Field
 
@@ -179,7 +180,7 @@ def _condition(query: TaskQuery) -> Any:
     if query.max_complexity is not None:
         conditions.append(score <= query.max_complexity)
     if query.ids is not None:
-        conditions.append(field("instance_id").isin(sorted(query.ids)))
+        conditions.append(field("instance_id").isin(pa.array(sorted(query.ids), pa.string())))
     condition = None
     for one in conditions:
         condition = one if condition is None else condition & one
