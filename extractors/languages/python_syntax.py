@@ -10,4 +10,5 @@ SYNTAX = LanguageSyntax(
     functions=frozenset({"function_definition"}),
     classes=frozenset({"class_definition"}),
     wrappers=frozenset({"decorated_definition"}),
+    call_graph="extractors.languages.python_calls:PythonCallGraph",
 )
