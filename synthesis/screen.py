@@ -1,0 +1,101 @@
+"""Judge one rewrite before any test runs: a bugged file, or the reason why there is none."""
+
+import ast
+import warnings
+from typing import NamedTuple
+
+from schemas.code import CandidateRejection
+from synthesis.dangling import dangling_reference
+from synthesis.entities import Definition, SourceEntity, parse
+from synthesis.proof import is_replacement, same_tree, without_decorators
+from synthesis.source import SourceText, Unlexable
+from synthesis.splice import Spliced, splice
+
+
+class Refusal(NamedTuple):
+    """Why a rewrite is no bug."""
+
+    reason: CandidateRejection
+    detail: str = ""
+
+
+class SourceFile(NamedTuple):
+    """A file of the clean tree, read once for all of its entities."""
+
+    path: str
+    source: SourceText
+    tree: ast.Module
+
+
+def screen(file: SourceFile, entity: SourceEntity, rewrite: str) -> str | Refusal:
+    """The file's whole text with the bug, or why the rewrite is refused."""
+    try:
+        expected = _only_definition(parse(rewrite))
+    except SyntaxError as error:
+        return Refusal(CandidateRejection.SYNTAX_ERROR, str(error))
+    original = without_decorators(entity.node)
+    if expected is None:
+        return Refusal(CandidateRejection.NOT_RECONSTRUCTED, "the rewrite is not one definition")
+    if same_tree(original, expected):
+        return _unchanged(entity, rewrite)
+    reconstructed = _reconstruct(file, entity, rewrite, expected)
+    if isinstance(reconstructed, Refusal):
+        return reconstructed
+    text, tree = reconstructed
+    problem = _compile_error(tree, file.path)
+    if problem:
+        return Refusal(CandidateRejection.SYNTAX_ERROR, problem)
+    if isinstance(entity.node, ast.ClassDef) and isinstance(expected, ast.ClassDef):
+        use = dangling_reference(tree, entity.node, expected)
+        if use:
+            return Refusal(CandidateRejection.DANGLING_REFERENCE, use)
+    return text
+
+
+def _only_definition(module: ast.Module) -> Definition | None:
+    node = module.body[0] if len(module.body) == 1 else None
+    return node if isinstance(node, Definition) and not node.decorator_list else None
+
+
+def _unchanged(entity: SourceEntity, rewrite: str) -> Refusal:
+    """The tree is equal: tell a rewrite that changed only layout from one that changed nothing that counts."""
+    before = [line.texts for line in SourceText(entity.text).logical_lines]
+    after = [line.texts for line in SourceText(rewrite).logical_lines]
+    if before == after and rewrite != entity.text:
+        return Refusal(CandidateRejection.REFORMATTING)
+    return Refusal(CandidateRejection.NO_OP)
+
+
+def _reconstruct(
+    file: SourceFile, entity: SourceEntity, rewrite: str, expected: Definition
+) -> tuple[str, ast.Module] | Refusal:
+    problem = ""
+    for by_token in (True, False):
+        try:
+            spliced = splice(file.source, entity, rewrite, by_token=by_token)
+            tree = parse(SourceText(spliced.text).normalised)
+        except (Unlexable, SyntaxError) as error:
+            problem = str(error)
+            continue
+        if _is_proven(file, entity, spliced, tree, expected):
+            return spliced.text, tree
+        problem = "the spliced file has another syntax tree than the rewrite"
+    return Refusal(CandidateRejection.NOT_RECONSTRUCTED, problem)
+
+
+def _is_proven(
+    file: SourceFile, entity: SourceEntity, spliced: Spliced, tree: ast.Module, expected: Definition
+) -> bool:
+    grown = spliced.rows - (entity.last - entity.first + 1)
+    return is_replacement(file.tree, tree, entity.node, expected, grown=grown)
+
+
+def _compile_error(tree: ast.Module, path: str) -> str:
+    """What the compiler finds beyond grammar, such as a `nonlocal` below its use; nothing is executed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(tree, path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError) as error:
+            return str(error)
+    return ""

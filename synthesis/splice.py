@@ -1,0 +1,154 @@
+"""Carry a rewrite over to the file's own text: whatever the rewrite left alone keeps every byte.
+
+Both sides are cut into logical lines, the lines are aligned by their tokens (`synthesis.align`), and the result is put
+together from the original's text: lines that are equal, moved or not, are copied with their comments and blank lines;
+in changed lines only the tokens that differ are replaced; only lines without any original are taken from the rewrite.
+"""
+
+import tokenize
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from synthesis.align import Match, Origin, align
+from synthesis.entities import SourceEntity
+from synthesis.rewrap import rewrap
+from synthesis.source import LogicalLine, SourceText, Unlexable, tokens_of
+from synthesis.trivia import arrange_trivia
+
+
+class Spliced(NamedTuple):
+    """A file with a rewritten entity in it."""
+
+    text: str
+    first: int
+    """First row of the entity, as before."""
+    rows: int
+    """Number of rows that the entity has now."""
+
+
+def splice(source: SourceText, entity: SourceEntity, rewrite: str, *, by_token: bool = True) -> Spliced:
+    """The whole file's text with `rewrite` in place of the entity.
+
+    `rewrite` is at column 0 with LF line ends. With `by_token` off, changed lines are taken from the rewrite as they
+    are, which is plainer and loses the spacing inside of these lines. The result is not proven here: see
+    `synthesis.proof`.
+
+    Raises:
+        Unlexable: the tokenizer does not take the rewrite, or it is not one block of lines.
+    """
+    lines = [line for line in source.logical_lines if entity.first <= line.first <= entity.last]
+    base = lines[0].depth
+    original = [line._replace(depth=line.depth - base) for line in lines]
+    original[0] = original[0]._replace(lead=original[0].first)
+    original[-1] = original[-1]._replace(tail=original[-1].last)
+    rewritten = SourceText(rewrite)
+    new_lines = rewritten.logical_lines
+    if not new_lines or any(line.depth == 0 for line in new_lines[_header_size(new_lines) :]):
+        raise Unlexable("the rewrite is not one definition")
+    matches = align(original, new_lines)
+    writer = _Writer(source, rewritten, by_token=by_token)
+    body = writer.write(original, new_lines, matches)
+    before = source.bom + "".join(source.physical(0, entity.first - 1))
+    after = "".join(source.physical(entity.last + 1, len(source.rows) - 1))
+    return Spliced(before + body + after, entity.first, len(SourceText(body).rows))
+
+
+def _header_size(lines: Sequence[LogicalLine]) -> int:
+    """Number of lines down to the `def` or `class`, decorators included."""
+    size = 1
+    while size < len(lines) and lines[size - 1].tokens[0].text == "@":
+        size += 1
+    return size
+
+
+class _Writer:
+    """Puts one rewritten entity together."""
+
+    def __init__(self, source: SourceText, rewritten: SourceText, *, by_token: bool) -> None:
+        self._source = source
+        self._rewritten = rewritten
+        self._by_token = by_token
+
+    def write(self, original: Sequence[LogicalLine], rewrite: Sequence[LogicalLine], matches: Sequence[Match]) -> str:
+        indents = self._indents(original, rewrite, matches)
+        trivia = arrange_trivia(self._source, original, [match.index for match in matches], rewrite)
+        pieces: list[str] = []
+        for line, match, indent in zip(rewrite, matches, indents, strict=True):
+            if match.origin is Origin.NEW:
+                pieces.append(self._from_rewrite(line, indent))
+                continue
+            old = original[match.index]
+            old_indent = self._source.indent_of(old.first)
+            pieces.extend(_reindent(trivia[match.index].lead, old_indent, indent))
+            pieces.append(self._copied(old, indent) if match.origin is Origin.KEPT else self._edited(old, line, indent))
+            pieces.extend(_reindent(trivia[match.index].tail, old_indent, indent))
+        # A line from the end of the file has no line end; wherever it goes, only the last line may lack it.
+        pieces = [piece if piece.endswith(("\n", "\r")) else piece + self._source.newline for piece in pieces]
+        if not self._source.ends[original[-1].last]:
+            pieces[-1] = pieces[-1].rstrip("\r\n")
+        return "".join(pieces)
+
+    def _indents(
+        self, original: Sequence[LogicalLine], rewrite: Sequence[LogicalLine], matches: Sequence[Match]
+    ) -> list[str]:
+        """The white space that each line of the result begins with, the same for all lines of a block."""
+        unit = self._unit(original)
+        stack = [self._source.indent_of(original[0].first)]
+        indents: list[str] = []
+        for line, match in zip(rewrite, matches, strict=True):
+            if line.depth >= len(stack):
+                own = self._source.indent_of(original[match.index].first) if match.index >= 0 else ""
+                deeper = own.startswith(stack[-1]) and len(own) > len(stack[-1])
+                stack.append(own if deeper else stack[-1] + unit)
+            del stack[line.depth + 1 :]
+            indents.append(stack[line.depth])
+        return indents
+
+    def _unit(self, original: Sequence[LogicalLine]) -> str:
+        """What one more level of indentation is in this entity."""
+        for above, below in zip(original, original[1:], strict=False):
+            outer, inner = self._source.indent_of(above.first), self._source.indent_of(below.first)
+            if below.depth == above.depth + 1 and inner.startswith(outer):
+                return inner[len(outer) :]
+        return "    "
+
+    def _copied(self, old: LogicalLine, indent: str) -> str:
+        rows = self._source.physical(old.first, old.last)
+        return "".join(_reindent(rows, self._source.indent_of(old.first), indent, fixed=_inside_strings(old)))
+
+    def _edited(self, old: LogicalLine, line: LogicalLine, indent: str) -> str:
+        """A line with other tokens; plainly the rewrite's where a comment would be lost."""
+        old_indent = self._source.indent_of(old.first)
+        if self._by_token:
+            text = SourceText(rewrap(self._source, old, self._rewritten, line, indent=old_indent))
+            before = "".join(self._source.physical(old.first, old.last))
+            if _comments(text.normalised) == _comments(before):
+                fixed = frozenset(row for edited in text.logical_lines for row in _inside_strings(edited))
+                return "".join(_reindent(text.physical(0, len(text.rows) - 1), old_indent, indent, fixed=fixed))
+        return self._from_rewrite(line, indent)
+
+    def _from_rewrite(self, line: LogicalLine, indent: str) -> str:
+        rows = self._rewritten.physical(line.first, line.last)
+        moved = _reindent(rows, self._rewritten.indent_of(line.first), indent, fixed=_inside_strings(line))
+        return "".join(row.removesuffix("\n") + self._source.newline for row in moved)
+
+
+def _reindent(rows: Sequence[str], old: str, new: str, *, fixed: frozenset[int] = frozenset()) -> list[str]:
+    """Rows with the leading `old` replaced by `new`; rows inside of strings (`fixed`) and blank ones stay."""
+    if old == new:
+        return list(rows)
+    return [
+        row if number in fixed or not row.strip() or not row.startswith(old) else new + row[len(old) :]
+        for number, row in enumerate(rows)
+    ]
+
+
+def _inside_strings(line: LogicalLine) -> frozenset[int]:
+    """Rows of the line, counted from its first, that begin inside of a string."""
+    return frozenset(row - line.first for token in line.tokens for row in range(token.row + 1, token.end_row + 1))
+
+
+def _comments(text: str) -> Counter[str]:
+    source = SourceText(text.lstrip(" \t\f"))
+    return Counter(token.string for token in tokens_of(source.normalised) if token.type == tokenize.COMMENT)

@@ -1,0 +1,1 @@
+"""SWE-smith behind our own Protocol; nothing else imports it."""
