@@ -23,6 +23,11 @@ class GymforgeError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+        """Whether the same call may succeed a little later (a dropped connection, say); flows retry these alone."""
+
 
 class InvalidInput(GymforgeError, ValueError):
     """An option, a configuration file or an argument is wrong."""

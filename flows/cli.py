@@ -1,0 +1,277 @@
+"""The command line: options, exit codes, and which module does the work; heavy modules are imported by commands."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schemas.errors import GymforgeError, InvalidInput
+
+INTERRUPTED = 130
+
+_EXIT_CODES = """
+\b
+Exit codes:
+  0    done
+  1    an unforeseen error (--debug shows where)
+  2    wrong option, config file or dataset folder
+  3    the source cannot be cloned
+  4    nothing to build and test was found
+  5    dependencies or build failed
+  6    the suite does not run on the clean tree
+  7    no sandbox can isolate code here
+  8    a sandbox broke
+  9    verification found disagreements
+  10   an optional dependency is missing
+  130  interrupted; the same command goes on
+"""
+
+
+class _Group(click.Group):
+    """Turns errors of ours into one message and an exit code; a traceback only with `--debug`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GymforgeError as error:
+            if ctx.params.get("debug"):
+                raise
+            _complain(str(error))
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            _complain("Interrupted. What was finished is kept; the same command goes on from there.")
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            # The reader of our output has gone (`| head`): not an error, and nothing more can be said.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            _complain(f"Unforeseen {type(error).__name__}: {error}. Run again with --debug to see where.")
+            ctx.exit(1)
+
+
+def _complain(message: str) -> None:
+    click.echo(f"gymforge: {message}", err=True)
+
+
+def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines, nothing else.")(command)
+
+
+_DATASET = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+_SANDBOX = click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "docker", "local"]),
+    default="auto",
+    show_default=True,
+    help="Where untrusted code runs; auto takes Docker when its engine answers.",
+)
+_WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=None,
+    help="Validations at the same time (default: one a core, at most 8). Never changes the result.",
+)
+
+
+@click.group(cls=_Group, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks and what Prefect logs.")
+@click.version_option(package_name="gymforge")
+def main(*, debug: bool) -> None:
+    """Turn a Git repository into validated software-engineering tasks.
+
+    \b
+    Examples:
+      gymforge ingest https://github.com/mahmoud/boltons --max-tasks 50 --out boltons-tasks
+      gymforge tasks boltons-tasks
+      gymforge verify boltons-tasks --sample 10
+    """  # noqa: D301 - \b is click's mark for text that keeps its lines
+    del debug  # read from the context by the error handling
+
+
+@main.command()
+@click.argument("source")
+@click.option("--ref", help="Branch, tag or commit (default: the source's HEAD).")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("gymforge-data"),
+    show_default=True,
+    help="Dataset folder; a further repository is added to it.",
+)
+@_SANDBOX
+@click.option("--strategies", help="Bug strategies, separated by commas (default: all).")
+@click.option("--max-tasks", type=click.IntRange(min=1), help="Stop after so many tasks, evenly over strategies.")
+@_WORKERS
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same shards.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A gymforge.toml that overrides what is found in the repository.",
+)
+@_json_option
+@click.pass_context
+def ingest(ctx: click.Context, *, strategies: str | None, workers: int | None, as_json: bool, **options: Any) -> None:
+    """Turn the repository at SOURCE into tasks.
+
+    SOURCE is an https or ssh URL, a local path, a file:// URL or a git bundle. A run that was stopped goes on where
+    it was when the same command is given again.
+
+    \b
+    Examples:
+      gymforge ingest ../my-project --out my-tasks
+      gymforge ingest https://github.com/python-attrs/attrs --ref 25.3.0 --max-tasks 100
+      gymforge ingest project.bundle --strategies op_change,remove_cond --sandbox local --json
+    """  # noqa: D301 - \b is click's mark
+    from flows.run import run_ingest
+    from flows.settings import IngestSettings, default_workers
+
+    chosen = None if strategies is None else tuple(name.strip() for name in strategies.split(",") if name.strip())
+    if chosen == ():
+        raise InvalidInput("--strategies names none. Leave it out for all of them.")
+    settings = IngestSettings(strategies=chosen, workers=workers or default_workers(), **options)
+    result = run_ingest(settings, quiet=as_json or not sys.stderr.isatty(), debug=_debug(ctx))
+    if as_json:
+        _print_json(result.model_dump(mode="json"))
+    else:
+        from flows.screens import show_result
+
+        show_result(result)
+
+
+@main.command()
+@_DATASET
+@click.option("--repo", help="Only this repository (owner/name).")
+@click.option("--strategy", help="Only this bug strategy.")
+@click.option("--domain", help="Only tasks with this domain label.")
+@click.option("--min-complexity", type=click.FloatRange(0, 1), help="Only tasks with at least this score.")
+@click.option("--max-complexity", type=click.FloatRange(0, 1), help="Only tasks with at most this score.")
+@_json_option
+def tasks(directory: Path, *, as_json: bool, **conditions: Any) -> None:
+    """List the tasks of the dataset in DIR.
+
+    \b
+    Examples:
+      gymforge tasks boltons-tasks --strategy op_change --min-complexity 0.3
+      gymforge tasks boltons-tasks --json | jq -r '.[].instance_id'
+    """  # noqa: D301 - \b is click's mark
+    from task_registry import TaskQuery, summarize_tasks
+
+    found = tuple(summarize_tasks(directory, TaskQuery(**conditions)))
+    if as_json:
+        _print_json([one.model_dump(mode="json") for one in found])
+    else:
+        from flows.screens import show_tasks
+
+        show_tasks(found)
+
+
+@main.command()
+@_DATASET
+@click.argument("instance_id")
+@_json_option
+def show(directory: Path, instance_id: str, *, as_json: bool) -> None:
+    """Show one task: issue text, plan, edit targets, diff and tests.
+
+    \b
+    Example:
+      gymforge show boltons-tasks mahmoud__boltons.967864f8.op_change__0123456789
+    """  # noqa: D301 - \b is click's mark
+    from task_registry import get_task
+
+    task = get_task(directory, instance_id)
+    if as_json:
+        _print_json(task.model_dump(mode="json"))
+    else:
+        from flows.screens import show_task
+
+        show_task(task)
+
+
+@main.command()
+@_DATASET
+@_json_option
+def stats(directory: Path, *, as_json: bool) -> None:
+    """Count the dataset in DIR: tasks, yield by strategy, rejections by reason, time by stage.
+
+    \b
+    Example:
+      gymforge stats boltons-tasks
+    """  # noqa: D301 - \b is click's mark
+    from flows.statistics import count_dataset
+
+    counted = count_dataset(directory)
+    if as_json:
+        _print_json(counted.model_dump(mode="json"))
+    else:
+        from flows.screens import show_stats
+
+        show_stats(counted)
+
+
+@main.command()
+@_DATASET
+@click.option("--sample", type=click.IntRange(min=1), help="Verify so many tasks, chosen by hash (default: all).")
+@_SANDBOX
+@click.option("--source", help="Where to clone the repository from when its environment has to be built again.")
+@_WORKERS
+@_json_option
+@click.pass_context
+def verify(ctx: click.Context, directory: Path, *, workers: int | None, as_json: bool, **options: Any) -> None:
+    """Run finished tasks again, apart from the code that made them.
+
+    Fresh sandboxes, whole suites, git's own `apply`, stock pytest and its JUnit report: the bug must fail exactly
+    the recorded tests, the fix none. Exit code 9 when a task does not hold.
+
+    \b
+    Example:
+      gymforge verify boltons-tasks --sample 30
+    """  # noqa: D301 - \b is click's mark
+    from flows.reverify import verify_dataset
+    from flows.screens import open_progress, show_verification
+    from flows.settings import default_workers
+
+    with open_progress(quiet=as_json or not sys.stderr.isatty()):
+        outcome = verify_dataset(directory, workers=workers or default_workers(), **options)
+    if as_json:
+        _print_json(outcome.model_dump(mode="json"))
+    else:
+        show_verification(outcome)
+    if outcome.disagreeing:
+        ctx.exit(9)
+
+
+@main.command()
+@_json_option
+def doctor(*, as_json: bool) -> None:
+    """Say what this machine has and lacks, and what follows from it.
+
+    \b
+    Example:
+      gymforge doctor
+    """  # noqa: D301 - \b is click's mark
+    from validation.sandbox.select import probe
+
+    probes = probe()
+    if as_json:
+        _print_json([one.model_dump(mode="json") for one in probes])
+    else:
+        from flows.screens import show_probes
+
+        show_probes(probes)
+
+
+def _debug(ctx: click.Context) -> bool:
+    return bool(ctx.find_root().params.get("debug"))
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

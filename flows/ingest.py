@@ -1,0 +1,102 @@
+"""The Prefect flow that ingests one repository: a task by stage, and task runs that carry batches of validations."""
+
+from datetime import timedelta
+
+from prefect import flow, task
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.futures import wait
+from prefect.states import State
+from prefect.tasks import Task
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.pipeline import IngestResult, Pipeline
+from flows.settings import IngestSettings
+from schemas.errors import GymforgeError
+
+
+def _is_transient(task: Task, task_run: TaskRun, state: State) -> bool:
+    """Whether to try again: only what may go away by itself is worth the wait."""
+    try:
+        state.result()
+    except GymforgeError as error:
+        return error.transient
+    return False
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_is_transient)
+def acquire(pipeline: Pipeline) -> None:
+    """Clone and profile."""
+    pipeline.acquire()
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_is_transient)
+def prepare(pipeline: Pipeline) -> None:
+    """Build the environment and measure the baseline."""
+    pipeline.prepare()
+
+
+@task(cache_policy=NO_CACHE)
+def synthesize(pipeline: Pipeline) -> None:
+    """Make the candidates."""
+    pipeline.synthesize()
+
+
+@task(cache_policy=NO_CACHE, task_run_name="validate-{first}")
+def validate(pipeline: Pipeline, batch: tuple[int, ...], first: int) -> int:
+    """Judge one batch; every verdict is kept as soon as it is reached."""
+    return pipeline.validate(batch)
+
+
+@task(cache_policy=NO_CACHE)
+def write(pipeline: Pipeline) -> IngestResult:
+    """Write shards and manifest."""
+    return pipeline.write()
+
+
+@flow(name="ingest-repository", flow_run_name="{settings.source}", validate_parameters=False)
+def ingest_repository(settings: IngestSettings) -> IngestResult:
+    """Turn one repository into validated tasks.
+
+    Raises:
+        GymforgeError: what stopped it; everything that was finished is kept and reused by the next run.
+    """
+    with Pipeline(settings) as pipeline:
+        acquire(pipeline)
+        prepare(pipeline)
+        present = pipeline.finished()
+        if present is not None:
+            return pipeline.result(present, repeated=True)
+        synthesize(pipeline)
+        with ThreadPoolTaskRunner(max_workers=settings.workers) as runner:
+            for batches in pipeline.waves():
+                futures = [
+                    runner.submit(validate, {"pipeline": pipeline, "batch": batch, "first": batch[0]})
+                    for batch in batches
+                ]
+                try:
+                    wait(futures)
+                except KeyboardInterrupt:
+                    pipeline.stopping.set()
+                    wait(futures)
+                    raise
+                for future in futures:
+                    future.result()
+        result = write(pipeline)
+    _publish(result)
+    return result
+
+
+def _publish(result: IngestResult) -> None:
+    """Show the outcome in Prefect's own pages."""
+    reasons = sorted({reason for counts in result.yields.values() for reason in counts})
+    create_table_artifact(
+        key="gymforge-yields",
+        table=[
+            {"strategy": strategy} | {reason: counts.get(reason, 0) for reason in reasons}
+            for strategy, counts in result.yields.items()
+        ],
+        description=f"{result.ingestion.tasks} tasks from {result.ingestion.repo} at {result.ingestion.commit[:12]}",
+    )
+    create_link_artifact(key="gymforge-dataset", link=result.out.resolve().as_uri(), description="The dataset folder")

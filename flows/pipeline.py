@@ -1,0 +1,443 @@
+"""One repository's walk from source to shards: the order of the steps and what survives a kill, nothing else."""
+
+import hashlib
+import json
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import NamedTuple, Self
+
+
+from extractors.acquire import Checkout, acquire
+from extractors.diff import apply_patch
+from extractors.index import RepoIndex
+from extractors.profile import profile_repository
+from flows.assemble import Ground, NotATask, assemble
+from flows.progress import listener
+from flows.run_record import RunRecord, peak_memory_bytes
+from flows.settings import IngestSettings, choices_hash
+from schemas.code import Candidate, RejectedRewrite
+from schemas.errors import BaselineFailed, EnvironmentFailed, GymforgeError
+from schemas.manifest import Ingestion
+from schemas.model import Model
+from schemas.repo import EnvironmentInfo, RepoProfile
+from schemas.reports import Baseline, Outcome, VerdictStatus
+from schemas.tasks import RejectedCandidate, TaskInstance
+from storage.durable import write_whole
+from storage.layout import DatasetLayout
+from storage.ledger import Ledger
+from storage.manifest import add_ingestion, finished_ingestion, open_for_writing
+from synthesis.generate import generate, strategy_names
+from synthesis.identity import instance_id
+from validation.baseline import BaselineSettings, measure_baseline
+from validation.environment import build_environment
+from validation.sandbox.protocol import Limits, SandboxBackend
+from validation.sandbox.select import open_backend
+from validation.suite import RUNNER_REQUIREMENTS, frozen_test_command
+from validation.validate import Proof, Suite, prove
+
+HEALTHY_SHARE = 0.9
+"""With the newest dependencies at least this share of the tests that ran must pass; else older ones are tried."""
+WAVE_PER_WORKER = 50
+"""Most validations that one task run carries: minutes of work, so that the orchestrator's cost is lost in it."""
+
+
+class IngestResult(Model):
+    """What an ingestion gave, and what it cost on this machine."""
+
+    out: Path
+    ingestion: Ingestion
+    candidates: int
+    """Candidates that were validated, up to the last one that counts."""
+    yields: dict[str, dict[str, int]]
+    """Strategy to reason (`accepted` among them) to number of candidates."""
+    stages_s: dict[str, float]
+    """Seconds by stage; empty where the dataset already held this ingestion."""
+    executions: int
+    """Suite runs of all validations."""
+    dependency_mode: str
+    repeated: bool = False
+    """The dataset already held it; nothing was done."""
+
+
+class Synthesized(Model):
+    """What synthesis gave, as the ledger keeps it."""
+
+    candidates: tuple[Candidate, ...]
+    rejected: tuple[RejectedRewrite, ...]
+
+
+class Prepared(NamedTuple):
+    environment: EnvironmentInfo
+    baseline: Baseline
+    test_command: tuple[str, ...]
+
+
+class Pipeline:
+    """The state of one ingestion. Methods are called in the order in which they stand here; a context manager."""
+
+    def __init__(self, settings: IngestSettings, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.settings = settings
+        self.stopping = threading.Event()
+        """Set it to end after the validations that are under way."""
+        self._now = now
+        self._stack = ExitStack()
+        self._tasks: list[TaskInstance] = []
+        self._rejected: list[RejectedCandidate] = []
+        self._position = 0
+
+    def __enter__(self) -> Self:
+        strategies = self.settings.strategies
+        if strategies is not None:
+            _require_known(strategies)
+        self.backend: SandboxBackend = open_backend(self.settings.sandbox, cache_dir=self.settings.cache_dir)
+        self.layout: DatasetLayout = self._stack.enter_context(open_for_writing(self.settings.out))
+        self._workspace = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gymforge-")))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def acquire(self) -> RepoProfile:
+        """Clone the source at its pinned commit, profile it, and open its part of the ledger."""
+        started = monotonic()
+        listener().stage("acquire")
+        self.checkout: Checkout = acquire(
+            self.settings.source,
+            ref=self.settings.ref,
+            cache_dir=self.settings.cache_dir,
+            destination=self._workspace / "tree",
+        )
+        ref = self.checkout.ref
+        listener().fact(f"{ref.name} at {ref.commit[:12]} ({ref.version or 'no tag'}), licence {ref.license_spdx}")
+        listener().stage("profile")
+        self.profile: RepoProfile = profile_repository(self.checkout.path, config=self.settings.config)
+        listener().fact(
+            f"{self.profile.language}: {len(self.profile.source_files)} source files, "
+            f"{len(self.profile.test_files)} test files, {' '.join(self.profile.test_command)}"
+        )
+        identity = choices_hash(self.settings, ref.name, ref.commit, self.profile.model_dump_json(), self.backend.kind)
+        self.ledger: Ledger = self._stack.enter_context(Ledger.open(self.layout.ledger, identity=identity))
+        self.ledger.record_time("acquire", monotonic() - started, at=self._now())
+        return self.profile
+
+    def prepare(self) -> Prepared:
+        """Build the environment and measure the baseline: newest dependencies first, else those of the commit's time.
+
+        Raises:
+            EnvironmentFailed, BaselineFailed: neither gives a suite that runs; of the attempt that came further.
+        """
+        kept = self.ledger.get_stage("environment"), self.ledger.get_stage("baseline")
+        if kept[0] is not None and kept[1] is not None:
+            environment = EnvironmentInfo.model_validate_json(kept[0])
+            baseline = Baseline.model_validate_json(kept[1])
+            if not self.backend.has(environment.image_name):
+                environment = self._build(cutoff=environment.cutoff, lock=environment.dependencies)
+        else:
+            environment, baseline = self._choose_dependencies()
+            self.ledger.put_stage("environment", environment.model_dump_json())
+            self.ledger.put_stage("baseline", baseline.model_dump_json())
+        command = frozen_test_command(self.profile.test_command, environment.dependencies)
+        self.prepared = Prepared(environment, baseline, command)
+        config_hash = choices_hash(self.settings, self.profile.model_dump_json(), environment.key)
+        index = RepoIndex(self.checkout.path, self.profile, baseline.coverage)
+        self.ground = Ground(
+            self.checkout, self.profile, environment, baseline, index, command, self.settings.seed, config_hash
+        )
+        return self.prepared
+
+    def finished(self) -> Ingestion | None:
+        """This very ingestion, where the dataset already holds it.
+
+        Raises:
+            DatasetError: it holds the same commit with other settings.
+        """
+        ref = self.checkout.ref
+        return finished_ingestion(
+            self.layout,
+            repo=ref.name,
+            commit=ref.commit,
+            config_hash=self.ground.config_hash,
+            seed=self.settings.seed,
+            sandbox=self.backend.kind,
+        )
+
+    def synthesize(self) -> int:
+        """Make all candidates, in sampling order; returns their number."""
+        kept = self.ledger.get_stage("synthesis")
+        if kept is None:
+            listener().stage("synthesize")
+            with self._timed("synthesize"):
+                made = generate(
+                    self.checkout.path,
+                    self.profile,
+                    seed=self.settings.seed,
+                    strategies=self.settings.strategies,
+                    workers=self.settings.workers,
+                )
+                self.synthesized = Synthesized(candidates=made.candidates, rejected=made.rejected)
+            self.ledger.put_stage("synthesis", self.synthesized.model_dump_json())
+        else:
+            self.synthesized = Synthesized.model_validate_json(kept)
+        ref = self.checkout.ref
+        self._ids = tuple(
+            instance_id(ref.name, ref.commit, candidate.strategy, candidate.bug_patch)
+            for candidate in self.synthesized.candidates
+        )
+        listener().fact(
+            f"{len(self._ids)} candidates, {len(self.synthesized.rejected)} rewrites dropped before any test ran"
+        )
+        self._suite = Suite(
+            self.backend,
+            self.prepared.environment.image_name,
+            self.prepared.test_command,
+            self.prepared.baseline,
+            Limits(),
+        )
+        listener().stage("validate", total=self.settings.max_tasks or len(self._ids))
+        return len(self._ids)
+
+    def waves(self) -> Iterator[tuple[tuple[int, ...], ...]]:
+        """Positions of candidates still to be judged, in batches to be worked on side by side.
+
+        The next wave is asked for when the one before is judged and assembled; a cap on tasks ends the waves.
+        """
+        workers, cap, count = self.settings.workers, self.settings.max_tasks, len(self._ids)
+        while self._position < count and not self.stopping.is_set():
+            size = WAVE_PER_WORKER * workers
+            if cap is not None:
+                if len(self._tasks) >= cap:
+                    return
+                size = min(size, max(workers, 2 * (cap - len(self._tasks))))
+            wave = range(self._position, min(count, self._position + size))
+            batches = (tuple(wave[first::workers]) for first in range(workers))
+            with self._timed("validate"):
+                yield tuple(batch for batch in batches if batch)
+            if self.stopping.is_set():
+                return
+            self._assemble(wave)
+            self._position = wave.stop
+
+    def validate(self, batch: Sequence[int]) -> int:
+        """Judge the candidates at these positions that have no verdict yet; returns how many were run."""
+        ran = 0
+        for position in batch:
+            if self.stopping.is_set():
+                break
+            if self.ledger.verdict(self._ids[position]) is None:
+                candidate = self.synthesized.candidates[position]
+                clean = self.ground.index.source(candidate.entity.path)
+                edits = {candidate.entity.path: apply_patch(clean, candidate.bug_patch)}
+                proof = prove(self._suite, edits)
+                self.ledger.record_verdict(self._ids[position], proof.model_dump_json(), executions=proof.executions)
+                ran += 1
+                if self.settings.max_tasks is None or proof.verdict.status is VerdictStatus.ACCEPTED:
+                    listener().advance(note=candidate.strategy)
+        return ran
+
+    def write(self) -> IngestResult:
+        """Write the shards, then the manifest. The same inputs give the same bytes."""
+        from storage.shards import write_rejected, write_tasks
+
+        listener().stage("write")
+        ref = self.checkout.ref
+        rejected = [*self._rejected, *self._dropped()]
+        with self._timed("write"):
+            shards = write_tasks(self.layout, repo=ref.name, commit=ref.commit, tasks=self._tasks)
+            rejected_shards = write_rejected(self.layout, repo=ref.name, commit=ref.commit, rows=rejected)
+            ingestion = Ingestion(
+                repo=ref.name,
+                url=ref.url,
+                commit=ref.commit,
+                license_spdx=ref.license_spdx,
+                sandbox=self.backend.kind,
+                config_hash=self.ground.config_hash,
+                seed=self.settings.seed,
+                tasks=len(self._tasks),
+                rejected=dict(sorted(Counter(row.reason for row in rejected).items())),
+                quarantined={test: tuple(seen) for test, seen in sorted(self.prepared.baseline.quarantined.items())},
+                shards=shards,
+                rejected_shards=rejected_shards,
+            )
+            add_ingestion(self.layout, ingestion)
+        result = self.result(ingestion)
+        self._keep_record(result)
+        return result
+
+    def _keep_record(self, result: IngestResult) -> None:
+        ref = self.checkout.ref
+        record = RunRecord(
+            repo=ref.name,
+            commit=ref.commit,
+            finished_at=self._now().isoformat(),
+            seconds=sum(result.stages_s.values()),
+            stages_s=result.stages_s,
+            executions=result.executions,
+            peak_memory_bytes=peak_memory_bytes(),
+            workers=self.settings.workers,
+            dependency_mode=result.dependency_mode,
+        )
+        write_whole(self.layout.run_record(ref.name, ref.commit), record.model_dump_json(indent=2).encode())
+
+    def result(self, ingestion: Ingestion, *, repeated: bool = False) -> IngestResult:
+        """The summary of a written (or already present) ingestion."""
+        yields: dict[str, Counter[str]] = {}
+        for task in self._tasks:
+            yields.setdefault(task.strategy, Counter())["accepted"] += 1
+        for row in (*self._rejected, *(() if repeated else self._dropped())):
+            yields.setdefault(row.strategy, Counter())[row.reason] += 1
+        stages_s: Counter[str] = Counter()
+        for entry in self.ledger.times():
+            stages_s[entry.stage] += entry.seconds
+        return IngestResult(
+            out=self.layout.root,
+            ingestion=ingestion,
+            candidates=len(self._tasks) + len(self._rejected),
+            yields={strategy: dict(sorted(counts.items())) for strategy, counts in sorted(yields.items())},
+            stages_s={stage: round(seconds, 3) for stage, seconds in sorted(stages_s.items())},
+            executions=self.ledger.executions(),
+            dependency_mode=self.prepared.environment.dependency_mode,
+            repeated=repeated,
+        )
+
+    def _choose_dependencies(self) -> tuple[EnvironmentInfo, Baseline]:
+        attempts: list[tuple[EnvironmentInfo, Baseline]] = []
+        errors: list[GymforgeError] = []
+        for cutoff in (None, self.checkout.ref.committed_at):
+            try:
+                environment = self._build(cutoff=cutoff, lock=None)
+                baseline = self._measure(environment)
+            except (EnvironmentFailed, BaselineFailed) as error:
+                errors.append(error)
+                listener().fact(str(error).splitlines()[0])
+                continue
+            attempts.append((environment, baseline))
+            if _is_healthy(baseline):
+                break
+        if not attempts:
+            raise next((error for error in errors if isinstance(error, BaselineFailed)), errors[0])
+        best = max(attempts, key=lambda attempt: len(attempt[1].passing))
+        listener().fact(
+            f"{len(best[1].passing)} of {len(best[1].stable)} stable tests pass, {len(best[1].quarantined)} in quarantine "
+            f"({best[0].dependency_mode} dependencies, Python {best[0].python_version})"
+        )
+        return best
+
+    def _build(self, *, cutoff: datetime | None, lock: Sequence[str] | None) -> EnvironmentInfo:
+        listener().stage("environment")
+        install = self.profile.install
+        needed = tuple(dict.fromkeys((*install.requirements, *RUNNER_REQUIREMENTS)))
+        profile = self.profile.model_copy(update={"install": install.model_copy(update={"requirements": needed})})
+        with self._timed("environment"):
+            return build_environment(
+                self.checkout.path,
+                self.checkout.ref,
+                profile,
+                backend=self.backend,
+                cache_dir=self.settings.cache_dir,
+                cutoff=cutoff,
+                lock=lock,
+            )
+
+    def _measure(self, environment: EnvironmentInfo) -> Baseline:
+        listener().stage("baseline")
+        with self._timed("baseline"):
+            return measure_baseline(
+                self.backend,
+                environment.image_name,
+                test_command=frozen_test_command(self.profile.test_command, environment.dependencies),
+                source_files=self.profile.source_files,
+                limits=Limits(),
+                settings=BaselineSettings(shuffle_seed=self.settings.seed),
+            )
+
+    def _assemble(self, wave: Sequence[int]) -> None:
+        """Make rows of a judged wave, in candidate order, until the cap; what lies behind the cap counts nowhere."""
+        with self._timed("assemble"):
+            taken = {task.problem_statement for task in self._tasks}
+            for position in wave:
+                if self.settings.max_tasks is not None and len(self._tasks) >= self.settings.max_tasks:
+                    return
+                payload = self.ledger.verdict(self._ids[position])
+                assert payload is not None, "a wave is assembled after all of its candidates are judged"
+                proof = Proof.model_validate_json(payload)
+                candidate = self.synthesized.candidates[position]
+                if proof.verdict.status is VerdictStatus.ACCEPTED:
+                    made = assemble(candidate, proof, instance_id=self._ids[position], ground=self.ground, taken=taken)
+                    if isinstance(made, TaskInstance):
+                        taken.add(made.problem_statement)
+                        self._tasks.append(made)
+                        continue
+                    row = self._rejected_row(candidate, position, "finish", made)
+                else:
+                    reason = proof.verdict.reason
+                    assert reason is not None, "a rejected verdict has a reason"
+                    row = self._rejected_row(candidate, position, "validation", NotATask(reason, proof.verdict.detail))
+                self._rejected.append(row)
+
+    def _rejected_row(self, candidate: Candidate, position: int, stage: str, why: NotATask) -> RejectedCandidate:
+        ref = self.checkout.ref
+        return RejectedCandidate(
+            repo=ref.name,
+            base_commit=ref.commit,
+            candidate_id=self._ids[position],
+            strategy=candidate.strategy,
+            path=candidate.entity.path,
+            entity=candidate.entity.name,
+            stage=stage,
+            reason=why.reason,
+            detail=why.detail,
+            bug_patch=candidate.bug_patch,
+        )
+
+    def _dropped(self) -> Iterator[RejectedCandidate]:
+        """Rows of rewrites that never became candidates; the id is a hash of the place and its number there."""
+        ref = self.checkout.ref
+        seen: Counter[str] = Counter()
+        for one in self.synthesized.rejected:
+            place = json.dumps([ref.name, ref.commit, one.strategy, one.path, one.entity, one.reason, one.detail])
+            seen[place] += 1
+            digest = hashlib.sha256(f"{place}{seen[place]}".encode()).hexdigest()[:16]
+            yield RejectedCandidate(
+                repo=ref.name,
+                base_commit=ref.commit,
+                candidate_id=f"{ref.name.replace('/', '__')}.{ref.commit[:8]}.{one.strategy}__dropped-{digest}",
+                strategy=one.strategy,
+                path=one.path,
+                entity=one.entity,
+                stage="synthesis",
+                reason=one.reason,
+                detail=one.detail,
+                bug_patch="",
+            )
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = monotonic()
+        try:
+            yield
+        finally:
+            self.ledger.record_time(stage, monotonic() - started, at=self._now())
+
+
+def _is_healthy(baseline: Baseline) -> bool:
+    ran = [outcome for outcome in baseline.stable.values() if outcome is not Outcome.SKIPPED]
+    return len(baseline.passing) >= HEALTHY_SHARE * len(ran)
+
+
+def _require_known(strategies: Sequence[str]) -> None:
+    from schemas.errors import InvalidInput
+
+    unknown = sorted(set(strategies) - set(strategy_names()))
+    if unknown:
+        raise InvalidInput(
+            f"Unknown strategy {', '.join(unknown)} in --strategies; choose from {', '.join(strategy_names())}."
+        )

@@ -1,0 +1,36 @@
+"""Run the ingestion flow from the command line: Prefect's settings, the progress display, and the run's record."""
+
+import os
+from pathlib import Path
+
+from flows.pipeline import IngestResult
+from flows.settings import IngestSettings
+
+
+def prepare_prefect(cache_dir: Path, *, debug: bool) -> None:
+    """Set what Prefect reads when it is imported: no telemetry, quiet, its database in the cache folder.
+
+    A server of the user's (`PREFECT_API_URL`) or a home of theirs is left alone.
+    """
+    os.environ["DO_NOT_TRACK"] = "1"
+    defaults = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_LEVEL": "DEBUG" if debug else "CRITICAL",
+        "PREFECT_LOGGING_TO_API_ENABLED": "true" if "PREFECT_API_URL" in os.environ else "false",
+    }
+    if "PREFECT_API_URL" not in os.environ:
+        defaults["PREFECT_HOME"] = str(cache_dir / "prefect")
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def run_ingest(settings: IngestSettings, *, quiet: bool, debug: bool = False) -> IngestResult:
+    """Run the flow; without a server of the user's, Prefect starts one of its own for the time of the run."""
+    from flows.screens import open_progress
+
+    with open_progress(quiet=quiet):
+        prepare_prefect(settings.cache_dir, debug=debug)
+        from flows.ingest import ingest_repository
+
+        return ingest_repository(settings)

@@ -1,0 +1,225 @@
+"""What a person sees in the terminal; plain text when it is not one."""
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.tree import Tree
+
+from flows.pipeline import IngestResult
+from flows.progress import Silence, listening
+from flows.reverify import VerificationOutcome
+from flows.statistics import DatasetCounts
+from schemas.tasks import EditTarget, TaskInstance
+from task_registry import TaskSummary
+from validation.sandbox.select import Probe, ProbeStatus
+
+SHOWN_TESTS = 8
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() else max(shutil.get_terminal_size((140, 24)).columns, 140)
+    return Console(width=width, highlight=False, emoji=False)
+
+
+class _Bar:
+    """The pipeline's progress as one bar a stage on standard error."""
+
+    def __init__(self, progress: RichProgress) -> None:
+        self._progress = progress
+        self._current = progress.add_task("start", total=None)
+
+    def stage(self, name: str, *, total: int | None = None) -> None:
+        self._finish()
+        self._current = self._progress.add_task(name, total=total)
+
+    def advance(self, *, note: str = "") -> None:
+        del note
+        self._progress.advance(self._current)
+
+    def fact(self, text: str) -> None:
+        self._progress.console.print(f"  {escape(text)}", style="dim")
+
+    def _finish(self) -> None:
+        task = self._progress.tasks[-1]
+        total = task.total if task.total is not None else 1
+        self._progress.update(task.id, total=total, completed=total)
+        self._progress.stop_task(task.id)
+
+    def close(self) -> None:
+        self._finish()
+
+
+@contextmanager
+def open_progress(*, quiet: bool) -> Iterator[None]:
+    """Show progress on standard error while inside; nothing when quiet."""
+    if quiet:
+        with listening(Silence()):
+            yield
+        return
+    columns = (
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with RichProgress(*columns, console=Console(stderr=True, highlight=False)) as progress:
+        bar = _Bar(progress)
+        with listening(bar):
+            yield
+        bar.close()
+
+
+def show_result(result: IngestResult) -> None:
+    """The summary after an ingestion."""
+    console = _console()
+    ingestion = result.ingestion
+    if result.repeated:
+        console.print(f"{result.out} already holds this ingestion: {ingestion.tasks} tasks. Nothing was done.")
+        return
+    console.print(_yields(result.yields, title=f"{ingestion.repo} at {ingestion.commit[:12]}: {ingestion.tasks} tasks"))
+    console.print(_seconds(result.stages_s))
+    if ingestion.quarantined:
+        console.print(f"{len(ingestion.quarantined)} tests do not agree with themselves and are in no task.")
+    for shard in ingestion.shards:
+        console.print(f"{result.out / shard.path}  {shard.rows} tasks, {shard.size_bytes:,} bytes", soft_wrap=True)
+
+
+def show_tasks(tasks: Sequence[TaskSummary]) -> None:
+    """One line a task."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("instance_id", "complexity", "failing", "issue", "domain"):
+        table.add_column(
+            name,
+            overflow="fold",
+            no_wrap=name != "domain",
+            justify="right" if name in {"complexity", "failing"} else "left",
+        )
+    for task in tasks:
+        table.add_row(
+            escape(task.instance_id),
+            f"{task.complexity:.2f}",
+            str(task.fail_to_pass),
+            task.issue_style,
+            ", ".join(task.domain),
+        )
+    _console().print(table)
+
+
+def show_task(task: TaskInstance) -> None:
+    """A whole task: what the solver reads, then what it should find."""
+    console = _console()
+    tags = ", ".join(f"{label.label} {label.score:.2f}" for label in task.domain)
+    complexity = task.complexity
+    console.rule(escape(task.instance_id), align="left")
+    console.print(f"{task.repo} at {task.base_commit[:12]}, {task.language}, {task.license_spdx}; {tags}")
+    console.print(
+        f"complexity {complexity.score:.2f}: cyclomatic {complexity.cyclomatic}, cognitive {complexity.cognitive}, "
+        f"nesting {complexity.nesting}, changed lines {complexity.changed_lines}, call distance "
+        f"{'none' if complexity.call_distance is None else complexity.call_distance}"
+    )
+    console.print(Panel(escape(task.problem_statement), title=f"issue ({task.issue_style})", title_align="left"))
+    plan = Tree(f"[bold]plan[/bold]: {escape(task.plan.goal)}")
+    for step in task.plan.steps:
+        plan.add(f"[bold]{step.kind}[/bold] {escape(step.description)}")
+    console.print(plan)
+    for number, target in enumerate(task.edit_targets, 1):
+        console.print(_target(number, target))
+    console.print(Panel(Syntax(task.patch, "diff", theme="ansi_dark", word_wrap=True), title="fix", title_align="left"))
+    console.print(_tests("FAIL_TO_PASS", task.FAIL_TO_PASS))
+    console.print(_tests("PASS_TO_PASS", task.PASS_TO_PASS))
+
+
+def show_stats(counts: DatasetCounts) -> None:
+    """Everything that `gymforge stats` counts."""
+    console = _console()
+    repositories = Table(title=f"{counts.directory}: {counts.tasks} tasks", title_justify="left")
+    for name in ("repository", "commit", "licence", "sandbox", "tasks", "rejected", "quarantined tests"):
+        repositories.add_column(name)
+    for one in counts.repositories:
+        row = (one.repo, one.commit[:12], one.license_spdx, one.sandbox, one.tasks, one.rejected, one.quarantined)
+        repositories.add_row(*map(str, row))
+    console.print(repositories)
+    console.print(_yields(counts.yields, title="yield by strategy"))
+    for title, numbers in (
+        ("rejected", counts.rejected),
+        ("languages", counts.languages),
+        ("domains", counts.domains),
+        ("issue styles", counts.issue_styles),
+    ):
+        console.print(f"{title}: " + (", ".join(f"{name} {number}" for name, number in numbers.items()) or "none"))
+    for run in counts.runs:
+        console.print(
+            f"run of {run.repo} at {run.commit[:12]}: {run.seconds:.0f} s with {run.workers} workers, "
+            f"{run.executions} suite runs, peak {run.peak_memory_bytes / 2**20:.0f} MiB, {run.dependency_mode} dependencies"
+        )
+        console.print(_seconds(run.stages_s))
+
+
+def show_verification(outcome: VerificationOutcome) -> None:
+    console = _console()
+    for instance_id, findings in outcome.disagreeing.items():
+        console.print(f"[red]{escape(instance_id)}[/red]: {len(findings)} findings")
+        for finding in findings[:SHOWN_TESTS]:
+            console.print(f"  {escape(finding)}", soft_wrap=True)
+    console.print(
+        f"{outcome.verified} tasks verified in the {outcome.sandbox} sandbox, {len(outcome.disagreeing)} disagree."
+    )
+
+
+def show_probes(probes: Sequence[Probe]) -> None:
+    colours = {ProbeStatus.OK: "green", ProbeStatus.WEAKER: "yellow", ProbeStatus.MISSING: "red"}
+    table = Table(box=None, pad_edge=False)
+    for name in ("part", "status", "found", "what follows"):
+        table.add_column(name, overflow="fold")
+    for one in probes:
+        colour = colours[one.status]
+        table.add_row(one.name, f"[{colour}]{one.status}[/{colour}]", escape(one.found), escape(one.consequence))
+    _console().print(table)
+
+
+def _yields(yields: Mapping[str, Mapping[str, int]], *, title: str) -> Table:
+    reasons = sorted({reason for numbers in yields.values() for reason in numbers} - {"accepted"})
+    table = Table(title=title, title_justify="left")
+    table.add_column("strategy", no_wrap=True)
+    for name in ("accepted", *reasons):
+        table.add_column(name.replace("_", " "), justify="right")
+    for strategy, numbers in yields.items():
+        table.add_row(strategy, *(str(numbers.get(name, 0)) for name in ("accepted", *reasons)))
+    totals = (sum(numbers.get(name, 0) for numbers in yields.values()) for name in ("accepted", *reasons))
+    table.add_section()
+    table.add_row("all", *map(str, totals))
+    return table
+
+
+def _seconds(stages_s: Mapping[str, float]) -> str:
+    return "seconds by stage: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages_s.items())
+
+
+def _target(number: int, target: EditTarget) -> Panel:
+    title = (
+        f"edit {number}: {target.op} {target.node_kind} in {target.path}:{target.start_line}"
+        f"{f' ({target.symbol})' if target.symbol else ''}"
+    )
+    pair = f"<<<<<<< SEARCH\n{target.search}=======\n{target.replace}>>>>>>> REPLACE"
+    return Panel(
+        Syntax(pair, target.language, theme="ansi_dark", word_wrap=True), title=escape(title), title_align="left"
+    )
+
+
+def _tests(title: str, tests: Sequence[str]) -> Tree:
+    tree = Tree(f"[bold]{title}[/bold] ({len(tests)})")
+    for test in tests[:SHOWN_TESTS]:
+        tree.add(escape(test))
+    if len(tests) > SHOWN_TESTS:
+        tree.add(f"and {len(tests) - SHOWN_TESTS} more")
+    return tree

@@ -1,0 +1,84 @@
+"""Count a dataset: what is in it, what was rejected and why, and what its runs took."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from flows.run_record import RunRecord
+from schemas.model import Model
+from storage.layout import DatasetLayout
+from storage.manifest import read_manifest
+from task_registry import load_rejected, summarize_tasks
+
+
+class RepositoryCounts(Model):
+    repo: str
+    commit: str
+    license_spdx: str
+    sandbox: str
+    tasks: int
+    rejected: int
+    quarantined: int
+    """Tests that did not agree with themselves on the clean tree."""
+
+
+class DatasetCounts(Model):
+    directory: Path
+    tasks: int
+    repositories: tuple[RepositoryCounts, ...]
+    yields: Mapping[str, Mapping[str, int]]
+    """Strategy to `accepted` or reason to number."""
+    rejected: Mapping[str, int]
+    languages: Mapping[str, int]
+    domains: Mapping[str, int]
+    issue_styles: Mapping[str, int]
+    runs: tuple[RunRecord, ...]
+
+
+def count_dataset(directory: Path) -> DatasetCounts:
+    """Count everything in a dataset folder.
+
+    Raises:
+        DatasetError: it is not one, or a shard is damaged.
+    """
+    layout = DatasetLayout(directory)
+    manifest = read_manifest(layout)
+    yields: dict[str, Counter[str]] = {}
+    languages: Counter[str] = Counter()
+    domains: Counter[str] = Counter()
+    styles: Counter[str] = Counter()
+    for task in summarize_tasks(directory):
+        yields.setdefault(task.strategy, Counter())["accepted"] += 1
+        languages[task.language] += 1
+        styles[task.issue_style] += 1
+        domains.update(task.domain)
+    rejected: Counter[str] = Counter()
+    for row in load_rejected(directory):
+        yields.setdefault(row.strategy, Counter())[row.reason] += 1
+        rejected[row.reason] += 1
+    return DatasetCounts(
+        directory=directory,
+        tasks=sum(one.tasks for one in manifest.ingestions),
+        repositories=tuple(
+            RepositoryCounts(
+                repo=one.repo,
+                commit=one.commit,
+                license_spdx=one.license_spdx,
+                sandbox=one.sandbox,
+                tasks=one.tasks,
+                rejected=sum(one.rejected.values()),
+                quarantined=len(one.quarantined),
+            )
+            for one in manifest.ingestions
+        ),
+        yields={strategy: _sorted(counts) for strategy, counts in sorted(yields.items())},
+        rejected=_sorted(rejected),
+        languages=_sorted(languages),
+        domains=_sorted(domains),
+        issue_styles=_sorted(styles),
+        runs=tuple(RunRecord.model_validate_json(path.read_bytes()) for path in sorted(layout.runs.glob("*.json"))),
+    )
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items()))
