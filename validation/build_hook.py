@@ -23,13 +23,13 @@ def main(request_path: str) -> None:
     hook = getattr(backend, request["hook"], None)
     value = None if hook is None else hook(*request["arguments"])
     is_build = hook is not None and request["hook"] in ("build_wheel", "build_editable")
-    text = metadata(str(Path(request["arguments"][0]) / value)) if is_build else ""
+    text = metadata(Path(request["arguments"][0]) / str(value)) if is_build else ""
     answer = {"missing": hook is None, "value": value, "metadata": text}
     Path(request["answer"]).write_text(json.dumps(answer), encoding="utf-8")
 
 
-def metadata(wheel: str) -> str:
-    with zipfile.ZipFile(wheel) as archive:
+def metadata(wheel: Path) -> str:
+    with zipfile.ZipFile(str(wheel)) as archive:
         for name in archive.namelist():
             folder, _, base = name.rpartition("/")
             if base == "METADATA" and folder.endswith(".dist-info") and "/" not in folder:
