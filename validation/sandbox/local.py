@@ -6,7 +6,6 @@ import os
 import select
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import IO
 from schemas.errors import SandboxFailed, SandboxUnavailable
 from schemas.repo import SandboxKind
 from validation.sandbox import bubblewrap
-from validation.sandbox.bubblewrap import AGENT_INSIDE, STORED_TESTBED, Mount
+from validation.sandbox.bubblewrap import AGENT_INSIDE, Mount
 from validation.sandbox.cgroups import Group, Hierarchy, find_hierarchy, make_group
 from validation.sandbox.client import AGENT_PATH, AgentSandbox, agent_config, writable_folders
 from validation.sandbox.interpreters import find_interpreters, own_interpreter
-from validation.sandbox.protocol import ENV_DIR, TESTBED, Limits, PlatformInfo, Sandbox
+from validation.sandbox.packing import STORED_TESTBED, copy_testbed
+from validation.sandbox.protocol import ENV_DIR, Limits, PlatformInfo, Sandbox
 from validation.sandbox.store import EnvironmentStore
 
-_COPY_S = 600.0
 _END_S = 5.0
 
 
@@ -87,16 +86,16 @@ class LocalBackend:
         mounts = [Mount(str(AGENT_PATH), AGENT_INSIDE), *_interpreter_mounts(self._agent.prefix)]
         if image is not None:
             stored = self._store.find(image)
-            mounts.append(Mount(str(stored / "testbed"), STORED_TESTBED))
+            mounts.append(Mount(str(stored / STORED_TESTBED[1:]), STORED_TESTBED))
             if not building:
                 mounts.append(Mount(str(stored / "env"), ENV_DIR))
         with ExitStack() as stack:
             group = self._make_group(stack, limits)
             process = stack.enter_context(self._start(mounts, limits, building, group))
-            sandbox = AgentSandbox(process, oom_kills=group.oom_kills if group else lambda: None)
+            sandbox = AgentSandbox(process)
             sandbox.wait_ready()
             if image is not None:
-                _copy(sandbox, f"{STORED_TESTBED}/.", TESTBED)
+                copy_testbed(sandbox)
             yield sandbox
 
     def _make_group(self, stack: ExitStack, limits: Limits) -> Group | None:
@@ -117,7 +116,7 @@ class LocalBackend:
         command = [self._bubblewrap.path, *arguments, "--as-pid-1", "--", *agent]
         with tempfile.TemporaryFile() as errors:
             try:
-                popen = subprocess.Popen(  # noqa: S603 - bwrap, with a command line of ours
+                popen = subprocess.Popen(
                     group.enter_command(command) if group else command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -143,7 +142,8 @@ class _Process:
     """A bwrap process as the transport to the agent inside."""
 
     def __init__(self, popen: subprocess.Popen[bytes], errors: IO[bytes], group: Group | None) -> None:
-        assert popen.stdin is not None and popen.stdout is not None
+        assert popen.stdin is not None
+        assert popen.stdout is not None
         self._popen = popen
         self._stdin = popen.stdin
         self._stdout = popen.stdout
@@ -163,6 +163,14 @@ class _Process:
         if not self._poll.poll(timeout_s * 1000):
             raise TimeoutError
         return os.read(self._stdout.fileno(), 1 << 20)
+
+    def oom_kills(self) -> int | None:
+        """See `Transport.oom_kills`."""
+        return self._group.oom_kills() if self._group else None
+
+    def died_of_memory(self) -> bool:
+        """See `Transport.died_of_memory`; the counter tells."""
+        return False
 
     def post_mortem(self) -> str:
         """See `Transport.post_mortem`."""
@@ -190,11 +198,3 @@ def _interpreter_mounts(agent_prefix: Path) -> tuple[Mount, ...]:
     """The folders of all interpreters that do not lie in `/usr`, each at its own place."""
     prefixes = sorted({agent_prefix, *(item.prefix for item in find_interpreters())})
     return tuple(Mount(str(path), str(path)) for path in prefixes if not path.is_relative_to("/usr"))
-
-
-def _copy(sandbox: AgentSandbox, source: str, destination: str) -> None:
-    command = ["/bin/cp", "-a", "--", source, destination]
-    result = sandbox.run(command, timeout_s=_COPY_S, cwd="/", environment={"PATH": "/usr/bin:/bin"})
-    if result.exit_code != 0:
-        reason = result.stderr.decode(errors="replace")[-1000:]
-        raise SandboxFailed(f"The stored testbed could not be copied into a sandbox; raise its disk limit? {reason}")

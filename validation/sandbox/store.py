@@ -6,27 +6,14 @@ import secrets
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from schemas.errors import InvalidInput, SandboxFailed
 from validation.sandbox import bubblewrap
-from validation.sandbox.client import AgentSandbox
-from validation.sandbox.protocol import ENV_DIR, TESTBED, CommandResult, Sandbox
+from validation.sandbox.packing import pack
+from validation.sandbox.protocol import Sandbox
 
-PACK_COMMAND = (
-    "/bin/sh",
-    "-c",
-    'exec tar --create --file="/dev/fd/$GYMFORGE_CHANNEL_FD" --directory=/ --format=gnu --sort=name --sparse '
-    f"--owner=1000 --group=1000 --numeric-owner {ENV_DIR[1:]} {TESTBED[1:]}",
-)
-"""Writes the environment and the work tree to the channel; sockets are left out by tar itself."""
-
-MAX_STORED_BYTES = 16 * 1024**3
-"""A sparse file makes a long stream out of a small disk: past this, nothing is stored."""
-
-_PACK_S = 1800.0
 _UNPACKED = "/unpacked"
 _TRASH = ".trash-"
 _PARTIAL = ".partial-"
@@ -34,7 +21,7 @@ _SAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class EnvironmentStore:
-    """`root/NAME/{env,testbed}`; a folder that has its final name is complete."""
+    """`root/NAME/{env,gymforge/testbed}`; a folder that has its final name is complete."""
 
     def __init__(self, root: Path, bwrap: str) -> None:
         self._root = root
@@ -67,8 +54,6 @@ class EnvironmentStore:
         Raises:
             SandboxFailed: it could not be packed or unpacked.
         """
-        if not isinstance(sandbox, AgentSandbox):
-            raise TypeError(f"{type(sandbox).__name__} is not a sandbox of this backend")
         folder = self.folder(image)
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = self._root / f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(6)}"
@@ -89,7 +74,7 @@ class EnvironmentStore:
             self.folder(image).rename(trash)
             _delete(trash)
 
-    def _unpack(self, sandbox: AgentSandbox, destination: Path) -> None:
+    def _unpack(self, sandbox: Sandbox, destination: Path) -> None:
         """Unpack inside a sandbox of its own, where the archive can reach nothing but its destination."""
         mount = bubblewrap.Mount(str(destination), _UNPACKED, writable=True)
         arguments = [*bubblewrap.base_arguments(), "--bind", mount.source, mount.target, "--remount-ro", "/"]
@@ -101,24 +86,25 @@ class EnvironmentStore:
             "--no-same-owner",
             "--delay-directory-restore",
         ]
-        with subprocess.Popen(  # noqa: S603 - bwrap, with a command line of ours
+        with subprocess.Popen(
             [self._bwrap, *arguments, "--", *tar],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         ) as unpacking:
-            assert unpacking.stdin is not None and unpacking.stderr is not None
+            assert unpacking.stdin is not None
+            assert unpacking.stderr is not None
             try:
-                packed = pack(sandbox, unpacking.stdin.write)
-                unpacking.stdin.close()
+                with suppress(BrokenPipeError):  # tar has given up: it says why
+                    pack(sandbox, unpacking.stdin.write)
+                    unpacking.stdin.close()
                 complaint = unpacking.stderr.read(4000).decode(errors="replace")
             except BaseException:
                 unpacking.kill()
                 raise
-        if unpacking.returncode != 0 or packed.exit_code != 0:
-            detail = (packed.stderr.decode(errors="replace") + complaint)[-2000:]
-            raise SandboxFailed(f"The environment could not be stored: {detail}")
+        if unpacking.returncode != 0:
+            raise SandboxFailed(f"The environment could not be stored: {complaint}")
 
     def _put_in_place(self, partial: Path, folder: Path) -> None:
         while True:
@@ -133,34 +119,17 @@ class EnvironmentStore:
                 return
 
 
-def pack(sandbox: AgentSandbox, sink: Callable[[bytes], object]) -> CommandResult:
-    """Send a tar of a sandbox's environment and work tree to `sink`; the caller looks at the exit code.
-
-    Raises:
-        SandboxFailed: the sandbox died, or the archive is too long.
-    """
-    path = {"PATH": "/usr/bin:/bin"}  # not the environment's own programs
-    result = sandbox.stream(
-        PACK_COMMAND, sink, timeout_s=_PACK_S, cwd="/", environment=path, max_channel_bytes=MAX_STORED_BYTES
-    )
-    if result.timed_out or (result.truncated and result.exit_code != 0):
-        raise SandboxFailed(
-            f"The environment is too big to store (more than {MAX_STORED_BYTES} bytes or {_PACK_S:.0f} s)"
-        )
-    return result
-
-
 def _make_tame(root: Path) -> int:
     """Take set-user-id bits away and let the owner clean up later; returns the bytes of all files."""
     size_bytes = 0
     for folder, _, names in os.walk(root):
-        os.chmod(folder, stat.S_IMODE(os.lstat(folder).st_mode) & 0o777 | 0o700)
+        Path(folder).chmod(stat.S_IMODE(os.lstat(folder).st_mode) & 0o777 | 0o700)
         for name in names:
-            path = os.path.join(folder, name)
-            info = os.lstat(path)
+            path = Path(folder, name)
+            info = path.lstat()
             size_bytes += info.st_size
             if stat.S_ISREG(info.st_mode) and info.st_mode & (stat.S_ISUID | stat.S_ISGID):
-                os.chmod(path, stat.S_IMODE(info.st_mode) & 0o777)
+                path.chmod(stat.S_IMODE(info.st_mode) & 0o777)
     return size_bytes
 
 

@@ -1,0 +1,314 @@
+"""The Docker sandbox: one locked-down container for each sandbox, the agent as its main process."""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import socket
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any
+
+from schemas.errors import MissingExtra, SandboxFailed, SandboxUnavailable
+from schemas.repo import SandboxKind
+from validation.sandbox.attach import AttachedAgent
+from validation.sandbox.client import AGENT_PATH, SHARED, AgentSandbox, agent_config, writable_folders
+from validation.sandbox.interpreters import FIND_INSIDE
+from validation.sandbox.packing import copy_testbed, pack
+from validation.sandbox.protocol import Interpreter, Limits, PlatformInfo, Sandbox
+
+DEFAULT_BASE_IMAGE = "debian:bookworm-slim"
+BASE_IMAGE_VARIABLE = "GYMFORGE_BASE_IMAGE"
+RUN_LABEL = "gymforge.run"
+"""Label of every container: which process owns it, so that what a killed run left can be found."""
+
+INSTALL_HINT = (
+    "Install a Docker Engine and start it (https://docs.docker.com/engine/install; on Debian `apt install docker.io`), "
+    "see that `docker version` reaches it, or use `--sandbox local`."
+)
+
+_API_S = 120
+_PLATFORM_S = 120
+_SPARE_PROCESSES = 4
+"""The agent and the engine's helpers, beside those of the commands."""
+_SHM = "/dev/shm"  # noqa: S108 - a path inside the sandbox
+
+
+class DockerBackend:
+    """Sandboxes in containers of a Docker Engine; implements `SandboxBackend`."""
+
+    kind = SandboxKind.DOCKER
+
+    def __init__(self, *, base_image: str | None = None) -> None:
+        """`base_image`: what the machine image is built on; by default `GYMFORGE_BASE_IMAGE`, else Debian's slim image.
+
+        Raises:
+            MissingExtra: the Docker SDK is not installed.
+            SandboxUnavailable: no engine answers.
+        """
+        self._docker = _sdk()
+        self._base_image = base_image or os.environ.get(BASE_IMAGE_VARIABLE) or DEFAULT_BASE_IMAGE
+        self._clients = threading.local()
+        self._machine = ""
+        self._machine_lock = threading.Lock()
+        self.engine_version = str(self._reach()["Version"])
+        self._remove_strays()
+
+    def platform(self) -> PlatformInfo:
+        """See `SandboxBackend.platform`."""
+        with self.open() as sandbox:
+            found = sandbox.run(["python3", "-I", "-S", "-c", FIND_INSIDE], timeout_s=_PLATFORM_S)
+        lines = [json.loads(line) for line in found.stdout.splitlines() if line.startswith(b"[")]
+        if not lines:
+            raise SandboxFailed(
+                f"No CPython runs in an image built on {self._base_image}: {found.stderr.decode()[-500:]}"
+            )
+        versions = {path: version for version, path, *_ in lines}
+        newest = sorted(
+            versions, key=lambda path: ([int(part) for part in versions[path].split(".")], path), reverse=True
+        )
+        return PlatformInfo(
+            interpreters=tuple(Interpreter(version=versions[path], path=path) for path in newest),
+            machine=lines[0][3],
+            libc=lines[0][4],
+        )
+
+    def open(
+        self, image: str | None = None, *, limits: Limits | None = None, building: bool = False
+    ) -> AbstractContextManager[Sandbox]:
+        """See `SandboxBackend.open`."""
+        return self._open(image, limits or Limits(), building)
+
+    def store(self, sandbox: Sandbox, image: str) -> int:
+        """See `SandboxBackend.store`; the size is that of the layer above the machine image."""
+        machine = self._machine_image()
+        with tempfile.TemporaryFile() as archive, tempfile.TemporaryFile() as context:
+            pack(sandbox, archive.write)
+            dockerfile = _image_folder() / "environment.Dockerfile"
+            _write_context(context, {"Dockerfile": dockerfile.read_bytes()}, archive)
+            self._build(context, image, {"MACHINE": machine})
+        sizes = [self._api.inspect_image(name)["Size"] for name in (image, machine)]
+        return int(sizes[0] - sizes[1])
+
+    def has(self, image: str) -> bool:
+        """See `SandboxBackend.has`; a build gives its name only to a complete image."""
+        try:
+            self._api.inspect_image(image)
+        except self._docker.errors.ImageNotFound:
+            return False
+        return True
+
+    def remove(self, image: str) -> None:
+        """See `SandboxBackend.remove`."""
+        with contextlib.suppress(self._docker.errors.ImageNotFound):
+            self._api.remove_image(image, force=True)
+
+    @property
+    def _api(self) -> Any:
+        """A client of this thread's own: the SDK's sessions are not made for several threads."""
+        if not hasattr(self._clients, "api"):
+            self._clients.api = self._docker.APIClient(**self._docker.utils.kwargs_from_env(), timeout=_API_S)
+        return self._clients.api
+
+    def _reach(self) -> Mapping[str, Any]:
+        try:
+            version: Mapping[str, Any] = self._api.version()
+        except (self._docker.errors.DockerException, OSError) as error:
+            raise SandboxUnavailable(f"No Docker Engine answers ({error}). {INSTALL_HINT}") from error
+        return version
+
+    @contextlib.contextmanager
+    def _open(self, image: str | None, limits: Limits, building: bool) -> Iterator[Sandbox]:
+        if image is not None and not self.has(image):
+            raise FileNotFoundError(f"No image {image!r} in this Docker Engine; build its environment first")
+        container = self._create(image or self._machine_image(), limits, building)
+        began = time.time()
+        try:
+            sock = self._attach(container)
+            try:
+                self._api.start(container)
+                sandbox = AgentSandbox(AttachedAgent(sock, died_of_memory=lambda: self._saw_oom(container, began)))
+                sandbox.wait_ready()
+                if image is not None:
+                    copy_testbed(sandbox)
+                yield sandbox
+            finally:
+                sock.close()  # the agent ends when its stdin does
+        except self._docker.errors.APIError as error:
+            raise SandboxFailed(f"A container of {image or 'the base image'} did not start: {error}") from error
+        finally:
+            self._discard(container)
+
+    def _create(self, image: str, limits: Limits, building: bool) -> str:
+        """A container with nothing that it does not need; returns its id."""
+        folders = writable_folders(limits, building=building)
+        config = agent_config(limits, enforced_by_kernel=True, filesystems=tuple(folders))
+        tmpfs = {
+            path: f"rw,exec,nosuid,nodev,size={size},mode={'1777' if path in SHARED else '0755'},uid=1000,gid=1000"
+            for path, size in folders.items()
+            if path != _SHM
+        }
+        host_config = self._api.create_host_config(
+            auto_remove=True,
+            cap_drop=["ALL"],
+            dns=["127.0.0.1"],  # or the host's resolvers would stand in /etc/resolv.conf
+            dns_search=["."],
+            init=False,
+            ipc_mode="private",
+            log_config=self._docker.types.LogConfig(type="none"),
+            mem_limit=limits.memory_bytes,
+            memswap_limit=limits.memory_bytes,
+            network_mode="none",
+            pids_limit=limits.processes + _SPARE_PROCESSES,
+            read_only=True,
+            security_opt=["no-new-privileges"],
+            shm_size=folders[_SHM],
+            tmpfs=tmpfs,
+        )
+        try:
+            container = self._api.create_container(
+                image,
+                command=["python3", "-I", "-S", "-B", "-c", AGENT_PATH.read_text(), config.to_json()],
+                entrypoint=[],
+                host_config=host_config,
+                hostname="gymforge",
+                labels={RUN_LABEL: _run_name()},
+                stdin_open=True,
+                user="1000:1000",
+                working_dir="/",
+            )
+        except self._docker.errors.ImageNotFound as error:
+            raise FileNotFoundError(f"The image {image!r} is gone from this Docker Engine") from error
+        return str(container["Id"])
+
+    def _attach(self, container: str) -> socket.socket:
+        raw = self._api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        sock: socket.socket = getattr(raw, "_sock", raw)
+        return sock
+
+    def _discard(self, container: str) -> None:
+        """Kill and remove at once: waiting for a polite end would take seconds from every sandbox."""
+        try:
+            self._api.remove_container(container, force=True, v=True)
+        except self._docker.errors.NotFound:
+            return
+        except self._docker.errors.APIError as error:
+            if error.status_code != 409:  # it is being removed already
+                raise SandboxFailed(f"The container {container[:12]} cannot be removed: {error}") from error
+
+    def _saw_oom(self, container: str, since: float) -> bool:
+        filters = {"container": container, "event": "oom"}
+        return any(True for _ in self._api.events(since=since, until=time.time() + 1, filters=filters))
+
+    def _machine_image(self) -> str:
+        """The image that every container starts from, built when the engine lacks it; named by a hash of its inputs."""
+        with self._machine_lock:
+            if not self._machine:
+                dockerfile = (_image_folder() / "python.Dockerfile").read_bytes()
+                digest = hashlib.sha256(self._base_id().encode() + dockerfile).hexdigest()
+                name = f"gymforge/base:{digest[:12]}"
+                if not self.has(name):
+                    with tempfile.TemporaryFile() as context:
+                        _write_context(context, {"Dockerfile": dockerfile}, None)
+                        self._build(context, name, {"BASE_IMAGE": self._base_image})
+                self._machine = name
+            return self._machine
+
+    def _base_id(self) -> str:
+        try:
+            if not self.has(self._base_image):
+                self._api.pull(*self._docker.utils.parse_repository_tag(self._base_image))
+            return str(self._api.inspect_image(self._base_image)["Id"])
+        except self._docker.errors.APIError as error:
+            raise SandboxUnavailable(
+                f"The base image {self._base_image!r} is not in this Docker Engine and cannot be pulled ({error}). "
+                f"Import one and name it in {BASE_IMAGE_VARIABLE}, or use `--sandbox local`."
+            ) from error
+
+    def _build(self, context: IO[bytes], tag: str, arguments: Mapping[str, str]) -> None:
+        context.seek(0)
+        log: list[str] = []
+        lines = self._api.build(
+            fileobj=context,
+            custom_context=True,
+            tag=tag,
+            buildargs=dict(arguments),
+            rm=True,
+            forcerm=True,
+            decode=True,
+        )
+        for line in lines:
+            log.append(str(line.get("stream", "")))
+            if "error" in line:
+                raise SandboxFailed(f"The image {tag} does not build: {line['error']}\n{''.join(log)[-2000:]}")
+
+    def _remove_strays(self) -> None:
+        """Remove containers of runs on this machine that were killed before they could."""
+        prefix, _, _ = _run_name().rpartition(":")
+        for container in self._api.containers(all=True, filters={"label": RUN_LABEL}):
+            owner_machine, _, owner = container["Labels"][RUN_LABEL].rpartition(":")
+            if owner_machine == prefix and not _is_running(owner):
+                self._discard(container["Id"])
+
+
+def _sdk() -> Any:
+    try:
+        import docker.errors
+        import docker.types
+        import docker.utils
+
+        import docker
+    except ImportError as error:
+        raise MissingExtra("The Docker sandbox needs the Docker SDK: `pip install 'gymforge[docker]'`") from error
+    return docker
+
+
+def _image_folder() -> Path:
+    """Where the Dockerfiles are: in an installed wheel beside this module, in a checkout under `docker/`."""
+    wheel = Path(__file__).parent / "images"
+    return wheel if wheel.is_dir() else Path(__file__).parents[2] / "docker"
+
+
+def _write_context(context: IO[bytes], files: Mapping[str, bytes], archive: IO[bytes] | None) -> None:
+    """A build context: the given files, and the archive as `environment.tar`; the same bytes for the same inputs."""
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        if archive is not None:
+            entry = tarfile.TarInfo("environment.tar")
+            entry.size = archive.seek(0, io.SEEK_END)
+            archive.seek(0)
+            tar.addfile(entry, archive)
+
+
+@functools.cache
+def _machine_name() -> str:
+    """This machine and process namespace: a process id means nothing in another."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
+
+
+def _run_name() -> str:
+    return f"{_machine_name()}:{os.getpid()}-{_started(os.getpid())}"
+
+
+def _is_running(owner: str) -> bool:
+    pid, _, started = owner.partition("-")
+    return pid.isdigit() and _started(int(pid)) == started
+
+
+def _started(pid: int) -> str:
+    """When a process began, in ticks of its kernel; empty where there is none. Process ids are used again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""

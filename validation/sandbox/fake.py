@@ -1,0 +1,144 @@
+"""A sandbox that isolates nothing because it runs nothing: files in a dict, results from a callable. For tests."""
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
+
+from schemas.errors import SandboxFailed
+from schemas.repo import SandboxKind
+from validation.sandbox.protocol import ENV_DIR, MIB, TESTBED, CommandResult, Interpreter, Limits, PlatformInfo, Sandbox
+
+
+class FakeCall(NamedTuple):
+    """What a script is told about a command, as `Sandbox.run` was told."""
+
+    command: tuple[str, ...]
+    stdin: bytes
+    environment: Mapping[str, str]
+    cwd: str
+    timeout_s: float
+    idle_timeout_s: float | None
+    files: dict[str, bytes]
+    """The sandbox's files by absolute path; the script may change them."""
+
+
+Script = Callable[[FakeCall], CommandResult]
+
+
+def result(
+    exit_code: int | None = 0,
+    *,
+    stdout: bytes = b"",
+    stderr: bytes = b"",
+    channel: bytes = b"",
+    timed_out: bool = False,
+    out_of_memory: bool = False,
+) -> CommandResult:
+    """A `CommandResult` for a script to return."""
+    return CommandResult(
+        exit_code=exit_code,
+        stdout=stdout,
+        stderr=stderr,
+        channel=channel,
+        timed_out=timed_out,
+        out_of_memory=out_of_memory,
+        truncated=False,
+        duration_s=0.0,
+    )
+
+
+class FakeSandbox:
+    """Implements `Sandbox`; every command is answered by the script and recorded in `calls`."""
+
+    def __init__(self, script: Script, *, files: Mapping[str, bytes] | None = None) -> None:
+        self.files: dict[str, bytes] = dict(files or {})
+        self.calls: list[FakeCall] = []
+        self.closed = False
+        self._script = script
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        cwd: str = TESTBED,
+        idle_timeout_s: float | None = None,
+        max_output_bytes: int = 4 * MIB,
+    ) -> CommandResult:
+        """See `Sandbox.run`; output past `max_output_bytes` is the script's own affair."""
+        self._require_open()
+        call = FakeCall(tuple(command), stdin, dict(environment or {}), cwd, timeout_s, idle_timeout_s, self.files)
+        self.calls.append(call)
+        return self._script(call)
+
+    def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
+        """See `Sandbox.put`; the mode is not kept."""
+        self._require_open()
+        if not path.startswith("/"):
+            raise ValueError(f"{path!r} is not an absolute path of a file in the sandbox")
+        self.files[path] = content
+
+    def get(self, path: str, *, max_bytes: int = 64 * MIB) -> bytes:
+        """See `Sandbox.get`."""
+        self._require_open()
+        if path not in self.files:
+            raise FileNotFoundError(f"no such regular file in the sandbox: {path}")
+        content = self.files[path]
+        if len(content) > max_bytes:
+            raise SandboxFailed(f"{path} in the sandbox has more than {max_bytes} bytes; ask for more with max_bytes")
+        return content
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise SandboxFailed("The sandbox is closed. Open a fresh one.")
+
+
+class FakeBackend:
+    """Implements `SandboxBackend` with `FakeSandbox`es that share a script; stored environments are dicts of files."""
+
+    def __init__(self, script: Script, *, kind: SandboxKind = SandboxKind.LOCAL) -> None:
+        self.kind = kind
+        self.opened: list[FakeSandbox] = []
+        self.images: dict[str, dict[str, bytes]] = {}
+        self._script = script
+
+    def platform(self) -> PlatformInfo:
+        """See `SandboxBackend.platform`: the interpreter that runs this program."""
+        interpreter = Interpreter(version=platform.python_version(), path="/usr/bin/python3")
+        return PlatformInfo(interpreters=(interpreter,), machine=platform.machine(), libc="glibc 2.36")
+
+    def open(
+        self, image: str | None = None, *, limits: Limits | None = None, building: bool = False
+    ) -> AbstractContextManager[Sandbox]:
+        """See `SandboxBackend.open`; limits do not hold."""
+        return self._open(image)
+
+    def store(self, sandbox: Sandbox, image: str) -> int:
+        """See `SandboxBackend.store`."""
+        if not isinstance(sandbox, FakeSandbox):
+            raise TypeError(f"{type(sandbox).__name__} is not a sandbox of this backend")
+        kept = {path: data for path, data in sandbox.files.items() if path.startswith((f"{ENV_DIR}/", f"{TESTBED}/"))}
+        self.images[image] = kept
+        return sum(map(len, kept.values()))
+
+    def has(self, image: str) -> bool:
+        """See `SandboxBackend.has`."""
+        return image in self.images
+
+    def remove(self, image: str) -> None:
+        """See `SandboxBackend.remove`."""
+        self.images.pop(image, None)
+
+    @contextmanager
+    def _open(self, image: str | None) -> Iterator[Sandbox]:
+        if image is not None and image not in self.images:
+            raise FileNotFoundError(f"No environment {image!r} is stored; build it first")
+        sandbox = FakeSandbox(self._script, files=self.images[image] if image is not None else None)
+        self.opened.append(sandbox)
+        try:
+            yield sandbox
+        finally:
+            sandbox.closed = True
