@@ -4,14 +4,15 @@ from collections.abc import Set as AbstractSet
 from importlib.metadata import version
 from typing import NamedTuple
 
+from extractors.plan import make_plan
+from extractors.plan_check import check_plan
+from extractors.tags import tag_task
+
 from extractors.acquire import Checkout
 from extractors.diff import apply_patch, make_patch
 from extractors.edits import apply_edits, apply_search_replace, edit_targets
 from extractors.facts import TaskFacts
 from extractors.index import RepoIndex
-from extractors.plan import make_plan
-from extractors.plan_check import check_plan
-from extractors.tags import tag_task
 from schemas.code import Candidate
 from schemas.repo import EnvironmentInfo, RepoProfile
 from schemas.reports import Baseline, Rejection

@@ -1,6 +1,5 @@
 """The Prefect flow that ingests one repository: a task by stage, and task runs that carry batches of validations."""
 
-from datetime import timedelta
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -8,8 +7,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.futures import wait
 from prefect.states import State
-from prefect.tasks import Task
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.tasks import Task
 
 from flows.pipeline import IngestResult, Pipeline
 from flows.settings import IngestSettings

@@ -13,11 +13,11 @@ from time import monotonic
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from extractors.profile import profile_repository
 
 from extractors.acquire import Checkout, acquire
 from extractors.diff import apply_patch
 from extractors.index import RepoIndex
-from extractors.profile import profile_repository
 from flows.assemble import Ground, NotATask, assemble
 from flows.progress import listener
 from flows.run_record import RunRecord, peak_memory_bytes

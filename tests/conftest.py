@@ -37,6 +37,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _no_stray_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in [name for name in os.environ if name.startswith("GYMFORGE_") and name not in {"GYMFORGE_REQUIRE", "GYMFORGE_BASE_IMAGE"}]:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith("GYMFORGE_") and name not in {"GYMFORGE_REQUIRE", "GYMFORGE_BASE_IMAGE"}
+    ]:
         monkeypatch.delenv(name)
     yield

@@ -223,9 +223,7 @@ def test_lines_are_recorded_by_test_and_import_time_lines_apart(tmp_path: Path) 
 def test_shuffling_is_seeded_and_keeps_the_tests(tmp_path: Path) -> None:
     for name in "abc":
         write(tmp_path, f"test_{name}.py", "".join(f"def test_{n}(): pass\n" for n in range(8)))
-    plain, one, again, two = (
-        list(run(tmp_path, shuffle_seed=seed).report.outcomes) for seed in (None, 1, 1, 2)
-    )
+    plain, one, again, two = (list(run(tmp_path, shuffle_seed=seed).report.outcomes) for seed in (None, 1, 1, 2))
     assert one == again
     assert one != two
     assert one != plain

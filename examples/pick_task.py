@@ -1,0 +1,10 @@
+"""Read `gymforge tasks --json` and print the id of a task worth showing: behaviour in the text, more than one failing test."""
+
+import json
+import sys
+
+tasks = json.load(sys.stdin)
+best = max(
+    tasks, key=lambda task: (task["issue_style"] == "from_test_output", task["fail_to_pass"] > 1, task["complexity"])
+)
+print(best["instance_id"])

@@ -1,0 +1,37 @@
+"""Folding baseline runs into one: what is stable, what is quarantined, what the limits are."""
+
+import pytest
+
+from schemas.errors import BaselineFailed
+from schemas.reports import CoverageMap, Outcome, TestReport
+from validation.baseline import combine
+
+COVERAGE = CoverageMap(tests=(), lines={}, import_lines={})
+P, F = Outcome.PASSED, Outcome.FAILED
+
+
+def report(duration_s: float = 1.0, times: dict[str, float] | None = None, **outcomes: Outcome) -> TestReport:
+    return TestReport(outcomes=outcomes, duration_s=duration_s, durations_s=times or dict.fromkeys(outcomes, 0.1))
+
+
+def test_tests_that_do_not_agree_with_themselves_are_quarantined() -> None:
+    baseline = combine(
+        [report(a=P, flaky=P, late=P), report(a=P, flaky=F, late=P), report(a=P, flaky=P)], COVERAGE, test_command=()
+    )
+    assert baseline.passing == {"a"}
+    assert baseline.quarantined == {"flaky": (P, F, P), "late": (P, P, Outcome.MISSING)}
+
+
+def test_a_suite_in_which_nothing_passes_every_time_is_refused_with_the_end_of_its_log() -> None:
+    bad = TestReport(outcomes={"a": F}, log_tail="ModuleNotFoundError: No module named 'attr'", exit_code=1)
+    with pytest.raises(BaselineFailed, match="No module named 'attr'"):
+        combine([bad, bad, bad], COVERAGE, test_command=("pytest",))
+
+
+def test_limits_follow_the_measured_times() -> None:
+    slow, quick = {"a": 2.0, "b": 0.01}, {"a": 1.0, "b": 0.01}
+    traced = report(100.0, {"a": 90.0, "b": 9.0}, a=P, b=P)
+    baseline = combine([traced, report(4.0, slow, a=P, b=P), report(3.0, quick, a=P, b=P)], COVERAGE, test_command=())
+    assert 20 <= baseline.test_limits_s["a"] <= 22
+    assert 1 <= baseline.test_limits_s["b"] <= 2, "the run that recorded coverage does not count"
+    assert 20 <= baseline.suite_limit_s <= 40
