@@ -1,4 +1,4 @@
-"""Read `gymforge tasks --json` and print the id of a task worth showing: behaviour in the text, more than one failing test."""
+"""Read `gymforge tasks --json` and print the id of a task worth showing: its text tells behaviour, several tests fail."""
 
 import json
 import sys

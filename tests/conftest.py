@@ -1,16 +1,14 @@
 """Skips that say why, and that are failures where the environment promises the part (`GYMFORGE_REQUIRE=docker,sandbox`)."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 
 def _missing() -> dict[str, str]:
-    from validation.sandbox.select import open_backend
-
     from schemas.errors import GymforgeError
+    from validation.sandbox.select import open_backend
 
     missing = {}
     for marker, kind in (("docker", "docker"), ("sandbox", "local")):
@@ -36,11 +34,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _no_stray_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_stray_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [
         name
         for name in os.environ
         if name.startswith("GYMFORGE_") and name not in {"GYMFORGE_REQUIRE", "GYMFORGE_BASE_IMAGE"}
     ]:
         monkeypatch.delenv(name)
-    yield

@@ -15,7 +15,7 @@ REPORTS = st.dictionaries(IDS, OUTCOMES).map(lambda outcomes: TestReport(outcome
 def baseline_of(stable: dict[str, Outcome], quarantined: tuple[str, ...] = ()) -> Baseline:
     return Baseline(
         stable=stable,
-        quarantined={test: (Outcome.PASSED, Outcome.FAILED) for test in quarantined},
+        quarantined=dict.fromkeys(quarantined, (Outcome.PASSED, Outcome.FAILED)),
         coverage=CoverageMap(tests=(), lines={}, import_lines={}),
         runs=3,
         test_limits_s=dict.fromkeys(stable, 1.0),
