@@ -27,7 +27,7 @@ class Match(NamedTuple):
     """One line of the rewrite and the line of the original that it comes from."""
 
     origin: Origin
-    index: int
+    source: int
     """Position in the original; -1 for a new line."""
 
 

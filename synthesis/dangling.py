@@ -3,8 +3,8 @@
 A rewrite of a class is refused when, in the same file,
 
 - its body uses, while it is executed, a name of its own that is not defined yet (a setter above its property);
-- a method that it lost is still used through `self`, `cls`, the class's name or an instance's type, in the class or in a
-  class of the file that derives from it, and neither `object`, nor a base class in the file, nor a built-in base has it;
+- a method that it lost is still used through `self`, `cls`, the class's name or an instance's type, in the class or in
+  a class of the file that derives from it, and no base that is known (`object`, built-in, in the same file) has it;
 - it lost a base, and module-level code calls it with arguments that only the base's constructor takes, subscripts it,
   reads an attribute that it had from the base, or its own header still passes keywords to the base.
 
@@ -54,10 +54,11 @@ class _Classes(NamedTuple):
 def dangling_reference(module: ast.Module, old: ast.ClassDef, new: ast.ClassDef) -> str:
     """What still uses something that `new`, which stands in `module` in place of `old`, has lost; empty if nothing."""
     classes = _Classes({node.name: node for node in reversed(list(ast.walk(module))) if isinstance(node, ast.ClassDef)})
-    early = _used_too_early(new, _bound(old), module) - _used_too_early(old, _bound(old), module)
+    own = _defined(old)
+    early = _used_too_early(new, own, module) - _used_too_early(old, own, module)
     if early:
         return f"{', '.join(sorted(early))} is used in the class body before it is defined"
-    lost = {name for name in _bound(old) - _bound(new) if not classes.inherits(new, name)}
+    lost = {name for name in own - _bound(new) if not classes.inherits(new, name)}
     used = lost & _attributes_used(module, new, classes)
     if used:
         return f"{', '.join(sorted(used))} was removed from {new.name} and is still used"
@@ -68,15 +69,30 @@ def dangling_reference(module: ast.Module, old: ast.ClassDef, new: ast.ClassDef)
 
 def _bound(node: ast.ClassDef) -> set[str]:
     """Names that the class has of its own: defined in its body, or assigned through `self`."""
-    names = {child.name for child in node.body if isinstance(child, (*_FUNCTIONS, ast.ClassDef))}
-    for child in _executed(node.body):
-        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+    assigned = {
+        child.attr
+        for child in ast.walk(node)
+        if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store) and _is_own(child.value, {"self"})
+    }
+    return _defined(node) | assigned
+
+
+def _defined(node: ast.ClassDef) -> set[str]:
+    """Names that the body of the class defines."""
+    return {name for statement in node.body for name in _defined_by(statement)}
+
+
+def _defined_by(statement: ast.stmt) -> set[str]:
+    if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
+        return {statement.name}
+    names = set()
+    for child in _executed([statement]):
+        if isinstance(child, (*_FUNCTIONS, ast.ClassDef)):
+            names.add(child.name)
+        elif isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
             names.add(child.id)
         elif isinstance(child, ast.alias):
             names.add((child.asname or child.name).partition(".")[0])
-    for child in ast.walk(node):
-        if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store) and _is_own(child.value, {"self"}):
-            names.add(child.attr)
     return names
 
 
@@ -85,11 +101,13 @@ def _executed(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
     for node in body:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield node
                 annotations = [argument.annotation for argument in _arguments(node.args)] + [node.returns]
                 defaults = [*node.args.defaults, *node.args.kw_defaults]
                 evaluated = [*node.decorator_list, *defaults, *annotations]
                 yield from _executed(child for child in evaluated if child is not None)
             case ast.ClassDef():
+                yield node
                 yield from _executed([*node.decorator_list, *node.bases, *(k.value for k in node.keywords)])
             case ast.Lambda():
                 yield from _executed(child for child in [*node.args.defaults, *node.args.kw_defaults] if child)
@@ -107,23 +125,15 @@ def _arguments(arguments: ast.arguments) -> list[ast.arg]:
 
 
 def _used_too_early(node: ast.ClassDef, own: set[str], module: ast.Module) -> set[str]:
-    elsewhere = set(dir(builtins))
-    for child in _executed(module.body):
-        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-            elsewhere.add(child.id)
-    elsewhere |= {child.name for child in module.body if isinstance(child, (*_FUNCTIONS, ast.ClassDef))}
-    elsewhere |= {
-        (alias.asname or alias.name).partition(".")[0] for alias in ast.walk(module) if isinstance(alias, ast.alias)
-    }
+    """Names of the class's own that its body reads above their definition, and that nothing around it has."""
+    elsewhere = set(dir(builtins)) | {name for statement in module.body for name in _defined_by(statement)}
     defined: set[str] = set()
     early: set[str] = set()
     for statement in node.body:
         for child in _executed([statement]):
             if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load):
                 early |= {child.id} & own - defined - elsewhere
-        shell = ast.ClassDef(name="", bases=[], keywords=[], body=[statement], decorator_list=[])
-        defined |= {child.name for child in [statement] if isinstance(child, (*_FUNCTIONS, ast.ClassDef))}
-        defined |= {c.id for c in _executed(shell.body) if isinstance(c, ast.Name) and isinstance(c.ctx, ast.Store)}
+        defined |= _defined_by(statement)
     return early
 
 
@@ -166,12 +176,12 @@ def _is_call_of(node: ast.expr, name: str) -> bool:
 def _use_of_lost_base(module: ast.Module, node: ast.ClassDef, classes: _Classes) -> str:
     if not node.bases and any(keyword.arg != "metaclass" for keyword in node.keywords):
         return f"{node.name} lost its base and still passes keywords to it"
-    constructs = any(classes.provides(node.name, name) for name in ("__call__",)) or bool(
-        {"__init__", "__new__"} & _bound(node) or node.decorator_list
-    )
+    constructs = bool({"__init__", "__new__"} & _defined(node) or node.decorator_list)
     for use in _at_import(module):
         match use:
-            case ast.Call(func=ast.Name(id=name)) if name == node.name and (use.args or use.keywords) and not constructs:
+            case ast.Call(func=ast.Name(id=name)) if (
+                name == node.name and (use.args or use.keywords) and not constructs
+            ):
                 return f"{node.name} lost its base and is called with arguments at import"
             case ast.Subscript(value=ast.Name(id=name)) if name == node.name:
                 if not classes.provides(name, "__class_getitem__"):

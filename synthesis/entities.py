@@ -51,7 +51,7 @@ def extract_entities(path: str, source: SourceText, tree: ast.Module) -> tuple[S
     """All definitions of a file, top to bottom, nested ones after the one around them.
 
     Raises:
-        Unlexable: the tokenizer does not take the file.
+        LexingError: the tokenizer does not take the file.
     """
     inside_strings = {
         row

@@ -19,8 +19,8 @@ from synthesis.entities import SourceEntity, extract_entities, parse
 from synthesis.identity import derive_seed
 from synthesis.sampling import sampling_order
 from synthesis.screen import Refusal, SourceFile, screen
-from synthesis.source import SourceText, Unlexable
-from synthesis.strategy import BugStrategy, StrategyFailed, load_strategy, select_strategies, strategy_names
+from synthesis.source import LexingError, SourceText
+from synthesis.strategy import BugStrategy, StrategyError, load_strategy, select_strategies, strategy_names
 
 __all__ = ["Synthesis", "generate", "strategy_names"]
 
@@ -111,7 +111,7 @@ def _process(job: _Job) -> _FileResult:
     try:
         file = _read(job.path, content)
         entities = extract_entities(job.path, file.source, file.tree)
-    except (UnicodeDecodeError, SyntaxError, Unlexable) as error:
+    except (UnicodeDecodeError, SyntaxError, LexingError) as error:
         reason = CandidateRejection.SYNTAX_ERROR
         if not isinstance(error, SyntaxError):
             reason = CandidateRejection.NOT_RECONSTRUCTED
@@ -159,14 +159,17 @@ def _bugs(
                         refuse(screened)
                     else:
                         yield _Bug(strategy.name, entity, rewrite.explanation, own_seed, screened.encode())
-            except StrategyFailed as error:
+            except StrategyError as error:
                 refuse(Refusal(CandidateRejection.STRATEGY_FAILED, str(error)))
 
 
 def _with_patches(
     path: str, clean: bytes, bugs: Iterator[_Bug], rejected: list[RejectedRewrite]
 ) -> Iterator[Candidate]:
-    """Candidates of one file, without those that make a file that is known already; few bugged files are held at once."""
+    """Candidates of one file, without those that make a file that is known already.
+
+    Few bugged files are held at once.
+    """
     seen: dict[bytes, str] = {}
     batch: list[_Bug] = []
     for bug in bugs:

@@ -59,7 +59,11 @@ def _contains(node: ast.AST, entity: Definition) -> bool:
         # Handlers of `match` and the like have no place of their own.
         return any(child is entity for child in ast.walk(node))
     first = node.decorator_list[0].lineno if isinstance(node, Definition) and node.decorator_list else position[0]
-    return first <= entity.lineno and position[2] >= (entity.end_lineno or 0) and isinstance(node, ast.stmt | ast.excepthandler)
+    return (
+        first <= entity.lineno
+        and position[2] >= (entity.end_lineno or 0)
+        and isinstance(node, ast.stmt | ast.excepthandler)
+    )
 
 
 def _same_place(old: ast.AST, new: ast.AST, entity: Definition, grown: int) -> bool:

@@ -21,7 +21,7 @@ def rewrap(source: SourceText, old: LogicalLine, rewritten: SourceText, new: Log
 
     `indent` goes in front of continuation rows that come from the rewrite.
     """
-    placed = _place(source, old, new)
+    placed = _place(source, old, rewritten, new)
     start = old.tokens[0]
     pieces = [source.rows[start.row][: start.column]]
     for above, item in zip([None, *placed], placed, strict=False):
@@ -33,9 +33,11 @@ def rewrap(source: SourceText, old: LogicalLine, rewritten: SourceText, new: Log
     return "".join(pieces)
 
 
-def _place(source: SourceText, old: LogicalLine, new: LogicalLine) -> list[_Placed]:
+def _place(source: SourceText, old: LogicalLine, rewritten: SourceText, new: LogicalLine) -> list[_Placed]:
     placed: list[_Placed] = []
     for tag, old_start, old_end, new_start, new_end in _opcodes(old.texts, new.texts):
+        if tag == "delete":
+            _slide(source, old, rewritten, new, placed, old_start, old_end)
         in_place = tag == "replace" and (old_end - old_start, new_end - new_start) == (1, 1)
         for position in range(new_start, new_end):
             index = old_start + position - new_start
@@ -47,6 +49,34 @@ def _place(source: SourceText, old: LogicalLine, new: LogicalLine) -> list[_Plac
             else:
                 placed.append(_Placed(text.replace("\n", source.newline), -1, position))
     return placed
+
+
+def _slide(
+    source: SourceText,
+    old: LogicalLine,
+    rewritten: SourceText,
+    new: LogicalLine,
+    placed: list[_Placed],
+    start: int,
+    end: int,
+) -> None:
+    """Move a cut up the line where that keeps the rewrite's spacing: of `a * b*2` without `b`, `a*2` and not `a *2`.
+
+    `start..end` of the old tokens was cut out just behind the last of `placed`, which is changed in place.
+    """
+    best, steps = 0, 0
+    while len(placed) > steps + 1:
+        steps += 1
+        item, above = placed[-steps], placed[-steps - 1]
+        twin = end - steps
+        if item.old != start - steps or old.tokens[twin].text != item.text or above.old != item.old - 1:
+            break
+        wanted = _between(rewritten, new.tokens[above.new], new.tokens[item.new])
+        here = _between(source, old.tokens[above.old], old.tokens[item.old])
+        if here != wanted and _between(source, old.tokens[twin - 1], old.tokens[twin]) == wanted:
+            best = steps
+    for step in range(1, best + 1):
+        placed[-step] = placed[-step]._replace(old=end - step)
 
 
 def _opcodes(old: tuple[str, ...], new: tuple[str, ...]) -> list[tuple[str, int, int, int, int]]:

@@ -8,7 +8,7 @@ from schemas.code import CandidateRejection
 from synthesis.dangling import dangling_reference
 from synthesis.entities import Definition, SourceEntity, parse
 from synthesis.proof import is_replacement, same_tree, without_decorators
-from synthesis.source import SourceText, Unlexable
+from synthesis.source import LexingError, SourceText
 from synthesis.splice import Spliced, splice
 
 
@@ -27,21 +27,29 @@ class SourceFile(NamedTuple):
     tree: ast.Module
 
 
+class _Reconstructed(NamedTuple):
+    text: str
+    tree: ast.Module
+
+
 def screen(file: SourceFile, entity: SourceEntity, rewrite: str) -> str | Refusal:
     """The file's whole text with the bug, or why the rewrite is refused."""
     try:
         expected = _only_definition(parse(rewrite))
     except SyntaxError as error:
         return Refusal(CandidateRejection.SYNTAX_ERROR, str(error))
-    original = without_decorators(entity.node)
     if expected is None:
         return Refusal(CandidateRejection.NOT_RECONSTRUCTED, "the rewrite is not one definition")
-    if same_tree(original, expected):
+    if same_tree(without_decorators(entity.node), expected):
         return _unchanged(entity, rewrite)
     reconstructed = _reconstruct(file, entity, rewrite, expected)
     if isinstance(reconstructed, Refusal):
         return reconstructed
-    text, tree = reconstructed
+    return _flaw(file, entity, reconstructed.tree, expected) or reconstructed.text
+
+
+def _flaw(file: SourceFile, entity: SourceEntity, tree: ast.Module, expected: Definition) -> Refusal | None:
+    """What makes the bug a trivial one that every import or compilation shows."""
     problem = _compile_error(tree, file.path)
     if problem:
         return Refusal(CandidateRejection.SYNTAX_ERROR, problem)
@@ -49,7 +57,7 @@ def screen(file: SourceFile, entity: SourceEntity, rewrite: str) -> str | Refusa
         use = dangling_reference(tree, entity.node, expected)
         if use:
             return Refusal(CandidateRejection.DANGLING_REFERENCE, use)
-    return text
+    return None
 
 
 def _only_definition(module: ast.Module) -> Definition | None:
@@ -68,17 +76,17 @@ def _unchanged(entity: SourceEntity, rewrite: str) -> Refusal:
 
 def _reconstruct(
     file: SourceFile, entity: SourceEntity, rewrite: str, expected: Definition
-) -> tuple[str, ast.Module] | Refusal:
+) -> _Reconstructed | Refusal:
     problem = ""
     for by_token in (True, False):
         try:
             spliced = splice(file.source, entity, rewrite, by_token=by_token)
             tree = parse(SourceText(spliced.text).normalised)
-        except (Unlexable, SyntaxError) as error:
+        except (LexingError, SyntaxError) as error:
             problem = str(error)
             continue
         if _is_proven(file, entity, spliced, tree, expected):
-            return spliced.text, tree
+            return _Reconstructed(spliced.text, tree)
         problem = "the spliced file has another syntax tree than the rewrite"
     return Refusal(CandidateRejection.NOT_RECONSTRUCTED, problem)
 

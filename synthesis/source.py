@@ -17,7 +17,7 @@ _OPENERS = frozenset(getattr(tokenize, name, None) for name in ("FSTRING_START",
 _CLOSERS = frozenset(getattr(tokenize, name, None) for name in ("FSTRING_END", "TSTRING_END")) - {None}
 
 
-class Unlexable(ValueError):
+class LexingError(ValueError):
     """Text that Python's own tokenizer does not take."""
 
 
@@ -82,7 +82,7 @@ class SourceText:
         """All logical lines, top to bottom.
 
         Raises:
-            Unlexable: the tokenizer does not take the text.
+            LexingError: the tokenizer does not take the text.
         """
         return tuple(_logical_lines(self.rows, self.normalised))
 
@@ -121,7 +121,7 @@ def tokens_of(text: str) -> Iterator[tokenize.TokenInfo]:
     """Python's tokens, comments and layout included, each f-string as one.
 
     Raises:
-        Unlexable: the tokenizer does not take the text.
+        LexingError: the tokenizer does not take the text.
     """
     opened: list[tokenize.TokenInfo] = []
     try:
@@ -135,7 +135,7 @@ def tokens_of(text: str) -> Iterator[tokenize.TokenInfo]:
             elif not opened:
                 yield token
     except (tokenize.TokenError, SyntaxError) as error:
-        raise Unlexable(str(error)) from error
+        raise LexingError(str(error)) from error
 
 
 def _logical_lines(rows: Sequence[str], text: str) -> Iterator[LogicalLine]:
@@ -152,7 +152,7 @@ def _logical_lines(rows: Sequence[str], text: str) -> Iterator[LogicalLine]:
             tokens = []
         elif token.type not in _LAYOUT:
             if token.type == tokenize.ERRORTOKEN:
-                raise Unlexable(f"line {token.start[0]}: {token.string!r} is no token")
+                raise LexingError(f"line {token.start[0]}: {token.string!r} is no token")
             tokens.append(_token(rows, token))
     previous_tail = -1
     for index, (line_tokens, line_depth) in enumerate(found):

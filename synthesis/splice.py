@@ -8,12 +8,13 @@ in changed lines only the tokens that differ are replaced; only lines without an
 import tokenize
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from synthesis.align import Match, Origin, align
 from synthesis.entities import SourceEntity
 from synthesis.rewrap import rewrap
-from synthesis.source import LogicalLine, SourceText, Unlexable, tokens_of
+from synthesis.source import LexingError, LogicalLine, SourceText, tokens_of
 from synthesis.trivia import arrange_trivia
 
 
@@ -35,7 +36,7 @@ def splice(source: SourceText, entity: SourceEntity, rewrite: str, *, by_token: 
     `synthesis.proof`.
 
     Raises:
-        Unlexable: the tokenizer does not take the rewrite, or it is not one block of lines.
+        LexingError: the tokenizer does not take the rewrite, or it is not one block of lines.
     """
     lines = [line for line in source.logical_lines if entity.first <= line.first <= entity.last]
     base = lines[0].depth
@@ -45,7 +46,7 @@ def splice(source: SourceText, entity: SourceEntity, rewrite: str, *, by_token: 
     rewritten = SourceText(rewrite)
     new_lines = rewritten.logical_lines
     if not new_lines or any(line.depth == 0 for line in new_lines[_header_size(new_lines) :]):
-        raise Unlexable("the rewrite is not one definition")
+        raise LexingError("the rewrite is not one definition")
     matches = align(original, new_lines)
     writer = _Writer(source, rewritten, by_token=by_token)
     body = writer.write(original, new_lines, matches)
@@ -72,17 +73,17 @@ class _Writer:
 
     def write(self, original: Sequence[LogicalLine], rewrite: Sequence[LogicalLine], matches: Sequence[Match]) -> str:
         indents = self._indents(original, rewrite, matches)
-        trivia = arrange_trivia(self._source, original, [match.index for match in matches], rewrite)
+        trivia = arrange_trivia(self._source, original, [match.source for match in matches], rewrite)
         pieces: list[str] = []
         for line, match, indent in zip(rewrite, matches, indents, strict=True):
             if match.origin is Origin.NEW:
                 pieces.append(self._from_rewrite(line, indent))
                 continue
-            old = original[match.index]
+            old = original[match.source]
             old_indent = self._source.indent_of(old.first)
-            pieces.extend(_reindent(trivia[match.index].lead, old_indent, indent))
+            pieces.extend(_reindent(trivia[match.source].lead, old_indent, indent))
             pieces.append(self._copied(old, indent) if match.origin is Origin.KEPT else self._edited(old, line, indent))
-            pieces.extend(_reindent(trivia[match.index].tail, old_indent, indent))
+            pieces.extend(_reindent(trivia[match.source].tail, old_indent, indent))
         # A line from the end of the file has no line end; wherever it goes, only the last line may lack it.
         pieces = [piece if piece.endswith(("\n", "\r")) else piece + self._source.newline for piece in pieces]
         if not self._source.ends[original[-1].last]:
@@ -98,7 +99,7 @@ class _Writer:
         indents: list[str] = []
         for line, match in zip(rewrite, matches, strict=True):
             if line.depth >= len(stack):
-                own = self._source.indent_of(original[match.index].first) if match.index >= 0 else ""
+                own = self._source.indent_of(original[match.source].first) if match.source >= 0 else ""
                 deeper = own.startswith(stack[-1]) and len(own) > len(stack[-1])
                 stack.append(own if deeper else stack[-1] + unit)
             del stack[line.depth + 1 :]
@@ -107,7 +108,7 @@ class _Writer:
 
     def _unit(self, original: Sequence[LogicalLine]) -> str:
         """What one more level of indentation is in this entity."""
-        for above, below in zip(original, original[1:], strict=False):
+        for above, below in pairwise(original):
             outer, inner = self._source.indent_of(above.first), self._source.indent_of(below.first)
             if below.depth == above.depth + 1 and inner.startswith(outer):
                 return inner[len(outer) :]

@@ -20,7 +20,7 @@ class Rewrite(NamedTuple):
     """What was done, for the issue style that reveals the kind of bug."""
 
 
-class StrategyFailed(RuntimeError):
+class StrategyError(RuntimeError):
     """A strategy raised; the message says what. It never leaves synthesis: it becomes a rejection."""
 
 
@@ -43,7 +43,7 @@ class BugStrategy(Protocol):
         Layout does not matter: what a rewrite leaves alone keeps the file's own text.
 
         Raises:
-            StrategyFailed: the strategy cannot deal with this entity.
+            StrategyError: the strategy cannot deal with this entity.
         """
         ...
 

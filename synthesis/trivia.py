@@ -94,7 +94,8 @@ def _drop(
         return
     below = leads[stop]
     if stays:
-        leads[stop] = _Lead(blanks, [*stays, *below.rest] if _is_blank(stays[-1]) else [*stays, *below.blanks, *below.rest])
+        separator = [] if _is_blank(stays[-1]) else below.blanks
+        leads[stop] = _Lead(blanks, [*stays, *separator, *below.rest])
     elif original[stop].depth == top:
         opens_block = start > 0 and original[start].depth > original[start - 1].depth
         leads[stop] = below._replace(blanks=blanks if opens_block else max(below.blanks, blanks, key=len))
@@ -121,13 +122,15 @@ def _blanks_of_first_lines(
     became: dict[int, list[str]] = {}
     stepped_down: dict[int, list[str]] = {}
     for position in range(1, len(rewrite)):
-        if rewrite[position].depth <= rewrite[position - 1].depth:
-            continue
         header, first = indices[position - 1], indices[position]
         was_first = header + 1
-        if header < 0 or was_first >= len(original) or original[was_first].depth <= original[header].depth:
+        if header < 0 or first in {was_first, -1} or was_first >= len(original):
             continue
-        if first not in {was_first, -1}:
+        opens = rewrite[position].depth > rewrite[position - 1].depth
+        opened = original[was_first].depth > original[header].depth
+        # Under a docstring, a block begins once more.
+        is_docstring = len(original[header].tokens) == 1 and original[header].tokens[0].text[-1] in "\"'"
+        if (opens and opened) or (is_docstring and original[was_first].depth == rewrite[position].depth):
             became[first] = leads[was_first].blanks
             stepped_down[was_first] = leads[first].blanks
     return stepped_down | became

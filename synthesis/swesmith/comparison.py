@@ -4,11 +4,13 @@
 arithmetic and boolean operations; here it visits comparisons too, and asks for any of the three kinds.
 """
 
+import ast
+
 import libcst
 from swesmith.bug_gen.procedural.python.operations import OperationFlipOperatorModifier
 from swesmith.constants import CodeEntity, CodeProperty
 
-_OPERATIONS = frozenset({CodeProperty.HAS_BINARY_OP, CodeProperty.HAS_BOOL_OP})
+_OPERATIONS = (ast.BinOp, ast.BoolOp, ast.Compare)
 
 
 class ComparisonFlipModifier(OperationFlipOperatorModifier):  # type: ignore[misc]
@@ -18,16 +20,14 @@ class ComparisonFlipModifier(OperationFlipOperatorModifier):  # type: ignore[mis
 
     def can_change(self, code_entity: CodeEntity) -> bool:
         """Whether the entity is a function, complex enough, with an operator to flip."""
-        import ast  # noqa: PLC0415
-
-        has_operator = bool(_OPERATIONS & code_entity._tags) or any(
-            isinstance(node, ast.Compare) for node in ast.walk(code_entity.node)
-        )
+        has_operator = any(isinstance(node, _OPERATIONS) for node in ast.walk(code_entity.node))
         return has_operator and bool(super().can_change(code_entity))
 
     class Transformer(OperationFlipOperatorModifier.Transformer):  # type: ignore[misc]
         def leave_ComparisonTarget(  # noqa: N802 - libcst's name
-            self, original_node: libcst.ComparisonTarget, updated_node: libcst.ComparisonTarget
+            self,
+            original_node: libcst.ComparisonTarget,  # noqa: ARG002
+            updated_node: libcst.ComparisonTarget,
         ) -> libcst.ComparisonTarget:
             """Flip `<` to `>`, `==` to `!=`, `in` to `not in`, and so on."""
             if not self.flip():
