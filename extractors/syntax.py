@@ -34,7 +34,7 @@ class LanguageSyntax(NamedTuple):
     body_field: str = "body"
     """The field of a definition that holds its body."""
     complexity: str = ""
-    """`module:RULES`, a `taggers.complexity.ComplexityRules`; without it every function counts as simple."""
+    """`module:RULES`, a `taggers.measures.ComplexityRules`; without it every function counts as simple."""
     call_graph: str = ""
     """`module:Class`, a `call_graph.CallGraph`; without it call distances are unknown."""
 

@@ -10,5 +10,6 @@ SYNTAX = LanguageSyntax(
     functions=frozenset({"function_definition"}),
     classes=frozenset({"class_definition"}),
     wrappers=frozenset({"decorated_definition"}),
+    complexity="extractors.languages.python_complexity:RULES",
     call_graph="extractors.languages.python_calls:PythonCallGraph",
 )
