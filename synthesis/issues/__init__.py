@@ -1,0 +1,7 @@
+"""Issue texts: what a user would report about a bug, without giving the fix away."""
+
+from synthesis.issues.context import IssueContext, IssueLeaks, IssueWriter, Reveal
+from synthesis.issues.table import style_names
+from synthesis.issues.write import write_issue
+
+__all__ = ["IssueContext", "IssueLeaks", "IssueWriter", "Reveal", "style_names", "write_issue"]

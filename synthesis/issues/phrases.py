@@ -1,0 +1,174 @@
+"""Say what was observed, as a user would in a bug report; every choice of words is drawn from the generator."""
+
+import ast
+import re
+from random import Random
+
+from synthesis.issues.names import parse_expression, unparse
+from synthesis.issues.observation import Observation, Sort
+
+MAX_INLINE_CHARS = 120
+
+REPORTS = {
+    Sort.WRONG_VALUE: (
+        "{it} gives a wrong result: I get {actual} and expected {expected}.",
+        "{it} gives {actual}, but it should give {expected}.",
+        "I expected {expected} from {it}, and got {actual}.",
+        "The result of {it} is {actual}. The right result is {expected}.",
+    ),
+    Sort.UNEQUAL: (
+        "{it} and {other} should be equal, but the first is {actual} and the second {expected}.",
+        "{it} gives {actual}, which differs from {other} ({expected}). The two should agree.",
+    ),
+    Sort.FALSE: (
+        "{it} should hold, but it does not{shown}.",
+        "I rely on {it}, which is not true any more{shown}.",
+        "{it} is not true{shown}, though it should be.",
+    ),
+    Sort.RAISES: (
+        "{it} fails with {error}, where it should simply work.",
+        "{it} raises {error}. It should not raise anything.",
+        "I get {error} from {it}.",
+    ),
+    Sort.NOT_RAISED: (
+        "{it} should raise {error}, but no error comes.",
+        "I expected {error} from {it}; nothing is raised.",
+        "{it} is accepted without complaint. It should be refused with {error}.",
+    ),
+    Sort.WRONG_MESSAGE: (
+        "{it} raises {error} with the message {actual}; the message should match {expected}.",
+        "The message of the {error} from {it} is wrong: it says {actual} and should match {expected}.",
+    ),
+}
+
+UNKNOWN_ACTUAL = (
+    "{it} does not give {expected}, as it should.",
+    "{it} should give {expected}, but the result is another one.",
+)
+
+PLACES = {
+    (True, True): "{where} I get {actual} and expected {expected}",
+    (True, False): "{actual} should not be in it",
+    (False, True): "{expected} is missing from it",
+}
+
+LEADS = (
+    "Here is what I run:",
+    "To reproduce:",
+    "This shows it:",
+    "A small example:",
+    "Steps to see the problem:",
+)
+
+IMPORTS = (
+    "Importing {package} fails with {error}.",
+    "I cannot import {package} any more: it ends with {error}.",
+    "{error} is raised as soon as {package} is imported.",
+)
+
+DEATHS = (
+    "This does not come to its end: {message}.",
+    "Running this kills Python; {message}.",
+)
+
+
+def report(seen: Observation, rng: Random) -> str:
+    """One paragraph, or an example with a sentence about it."""
+    if seen.sort is Sort.IMPORT:
+        package = code(seen.code) if seen.code else "the package"
+        return _sentence(rng.choice(IMPORTS).format(package=package, error=_error(seen)))
+    if seen.sort is Sort.DIES:
+        return f"{rng.choice(DEATHS).format(message=seen.message)}\n\n{block(seen.snippet)}"
+    if seen.snippet == seen.code and seen.snippet and seen.sort in {Sort.FALSE, Sort.RAISES} and "\n" in seen.snippet:
+        end = f"It ends with {_error(seen)}." if seen.error else "The check in it does not hold."
+        return f"{_lead(rng)}\n\n{block(seen.snippet)}\n\n{end}"
+    if seen.snippet or not inline(seen.code):
+        return f"{_lead(rng)}\n\n{block(seen.snippet or seen.code)}\n\n{_sentence(_tell(seen, _pointer(seen), rng))}"
+    return _sentence(_tell(seen, code(seen.code), rng))
+
+
+def title(seen: Observation, rng: Random) -> str:
+    """A line that names the call and what is wrong with it; empty where no single call is to blame."""
+    name = _called(seen.code)
+    if not name:
+        return ""
+    name = code(name)
+    choices = {
+        Sort.WRONG_VALUE: (f"Wrong result from {name}", f"{name} returns something unexpected", f"{name} is wrong"),
+        Sort.RAISES: (f"{name} raises {code(seen.error)}", f"Unexpected {code(seen.error)} from {name}"),
+        Sort.NOT_RAISED: (f"{name} does not raise {code(seen.error)}", f"{name} accepts bad input"),
+        Sort.WRONG_MESSAGE: (f"Wrong error message from {name}",),
+    }.get(seen.sort, (f"Problem with {name}", f"{name} does not work as it should"))
+    return rng.choice(choices)
+
+
+def code(value: str) -> str:
+    """A piece of code or a value inside a sentence."""
+    value = " ".join(value.split("\n")) or "''"
+    fence = "``" if "`" in value else "`"
+    pad = " " if value.startswith("`") or value.endswith("`") else ""
+    return f"{fence}{pad}{value}{pad}{fence}"
+
+
+def block(value: str) -> str:
+    """A piece of code on lines of its own."""
+    fence = "````" if "```" in value else "```"
+    return f"{fence}python\n{value}\n{fence}"
+
+
+def inline(value: str) -> bool:
+    """Whether code fits into a sentence."""
+    return "\n" not in value and 0 < len(value) <= MAX_INLINE_CHARS
+
+
+def _tell(seen: Observation, it: str, rng: Random) -> str:
+    if seen.where:
+        template = PLACES[bool(seen.actual), bool(seen.expected)]
+        place = template.format(where=seen.where, actual=code(seen.actual), expected=code(seen.expected))
+        whole = f"{it} gives a wrong result" if seen.sort is Sort.WRONG_VALUE else f"{it} and {code(seen.other)} differ"
+        return f"{whole}: {place}."
+    if seen.sort is Sort.WRONG_VALUE and not seen.actual:
+        return rng.choice(UNKNOWN_ACTUAL).format(it=it, expected=code(seen.expected))
+    if seen.sort is Sort.UNEQUAL and not (seen.actual and seen.expected):
+        return f"{it} and {code(seen.other)} should be equal, but they differ."
+    shown = f" (I see {code(seen.actual)})" if seen.sort is Sort.FALSE and seen.actual else ""
+    return rng.choice(REPORTS[seen.sort]).format(
+        it=it,
+        actual=code(seen.actual),
+        expected=code(seen.expected),
+        other=code(seen.other),
+        error=_error(seen),
+        shown=shown,
+    )
+
+
+def _pointer(seen: Observation) -> str:
+    """How to refer to the code that goes wrong when the whole example stands above."""
+    if seen.in_loop:
+        return "in one of the rounds, the last line"
+    if inline(seen.code):
+        return code(seen.code)
+    return "the last line" if "\n" not in seen.code else "this"
+
+
+def _error(seen: Observation) -> str:
+    return code(f"{seen.error}: {seen.message}" if seen.message else seen.error)
+
+
+def _lead(rng: Random) -> str:
+    return rng.choice(LEADS)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _called(source: str) -> str:
+    """The function that an expression calls last, without what it is called on; empty where it calls none."""
+    node = parse_expression(source)
+    if isinstance(node, ast.Await):
+        node = node.value
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+        return ""
+    name = unparse(node.func).rpartition(".")[2]
+    return name if re.fullmatch(r"\w+", name) else ""
