@@ -67,29 +67,30 @@ def check_dataset(layout: DatasetLayout) -> ShardManifest:
 
 
 def read_batches(
-    paths: Sequence[Path], *, matching: Any = None, columns: Sequence[str] | None = None, rows: int = 100
+    paths: Sequence[Path], *, matching: Any = None, columns: Sequence[str] | None = None, rows: int = 50
 ) -> Iterator[list[dict[str, Any]]]:
     """Rows of shards, in order, as dictionaries, a batch at a time.
 
-    `matching` is a pyarrow expression; row groups that cannot match it are not read.
+    `matching` is a pyarrow expression over the columns that are read; row groups that cannot match it are passed over.
 
     Raises:
         DatasetError: a shard's pages are damaged.
     """
     for path in paths:
         try:
-            batches = pyarrow.dataset.dataset([str(path)], format="parquet").to_batches(
-                filter=matching,
-                columns=None if columns is None else list(columns),
-                batch_size=rows,
-                batch_readahead=1,
-                fragment_readahead=1,
-                use_threads=False,
-            )
-            for batch in batches:
+            for batch in _batches(path, matching, columns, rows):
                 yield batch.to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{path} is damaged: {error}. {_NEXT_STEP}") from error
+
+
+def _batches(path: Path, matching: Any, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
+    """Decodes a batch at a time: a dataset scanner decodes whole row groups ahead, and test lists are long."""
+    (fragment,) = pyarrow.dataset.dataset([str(path)], format="parquet").get_fragments()
+    groups = [one.row_groups[0].id for one in fragment.split_by_row_group(filter=matching)]
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=rows, row_groups=groups, columns=columns, use_threads=False):
+            yield batch if matching is None else batch.filter(matching)
 
 
 def count_rows(paths: Sequence[Path], *, matching: Any = None) -> int:

@@ -22,6 +22,9 @@ from storage.manifest import read_manifest
 
 ROWS_PER_GROUP = 500
 TARGET_SHARD_BYTES = 512 * 1024 * 1024
+# Rows of a suite of 10,000 tests are some 700 kB each; what is decoded at a time must fit in memory.
+_GROUP_BYTES = 64 * 1024 * 1024
+_ROWS_UNPACKED = 50
 _ZSTD_LEVEL = 3
 # A suite of 100,000 tests still gets a dictionary; Parquet's default limit is 1 MiB.
 _DICTIONARY_BYTES = 16 * 1024 * 1024
@@ -74,6 +77,15 @@ class _Kind(NamedTuple):
     key: str
 
 
+class _Packed(NamedTuple):
+    """A row that waits for its turn: its JSON, compressed."""
+
+    key: str
+    size_bytes: int
+    """Of the JSON."""
+    text: bytes
+
+
 def _sealed(task: TaskInstance) -> TaskInstance:
     if task.created_at.tzinfo is None:
         raise DatasetError(f"created_at of {task.instance_id} has no time zone. Give it in UTC.")
@@ -96,10 +108,10 @@ def _text_or_refuse(row: Row, key: str, call: Callable[[Row], str]) -> str:
 def _write(
     layout: DatasetLayout, rows: Iterable[Model], kind: _Kind, max_bytes: int, name: Callable[[int], Path]
 ) -> tuple[Shard, ...]:
-    packed = sorted((key, _pack(row, key)) for row in rows for key in [getattr(row, kind.key)])
-    for (earlier, _), (later, _) in pairwise(packed):
-        if earlier == later:
-            raise DatasetError(f"{kind.key} {later} occurs twice in {layout.root}: ids must be unique.")
+    packed = sorted(_pack(row, getattr(row, kind.key)) for row in rows)
+    for earlier, later in pairwise(packed):
+        if earlier.key == later.key:
+            raise DatasetError(f"{kind.key} {later.key} occurs twice in {layout.root}: ids must be unique.")
     released = {
         shard.path: shard.sha256
         for ingestion in read_manifest(layout).ingestions
@@ -124,16 +136,30 @@ def _write(
     return shards
 
 
-def _pack(row: Model, key: str) -> bytes:
-    return zlib.compress(_text_or_refuse(row, key, lambda one: one.model_dump_json()).encode(), level=1)
+def _pack(row: Model, key: str) -> _Packed:
+    text = _text_or_refuse(row, key, lambda one: one.model_dump_json()).encode()
+    return _Packed(key, len(text), zlib.compress(text, level=1))
+
+
+def _row_groups(packed: Sequence[_Packed]) -> list[list[_Packed]]:
+    """Consecutive rows; a group ends when it is full by number or by size."""
+    groups: list[list[_Packed]] = []
+    size_bytes = 0
+    for row in packed:
+        size_bytes += row.size_bytes
+        if not groups or len(groups[-1]) == ROWS_PER_GROUP or size_bytes > _GROUP_BYTES:
+            groups.append([])
+            size_bytes = row.size_bytes
+        groups[-1].append(row)
+    return groups
 
 
 def _write_temporaries(
-    packed: Sequence[tuple[str, bytes]], kind: _Kind, max_bytes: int, name: Callable[[int], Path]
+    packed: Sequence[_Packed], kind: _Kind, max_bytes: int, name: Callable[[int], Path]
 ) -> list[tuple[Path, int]]:
     """Write row groups to temporary files, a new one when the next group may not fit; returns (final path, rows)."""
     written: list[tuple[Path, int]] = []
-    groups = [packed[start : start + ROWS_PER_GROUP] for start in range(0, len(packed), ROWS_PER_GROUP)]
+    groups = _row_groups(packed)
     position = 0
     while position < len(groups):
         path = name(len(written))
@@ -161,15 +187,21 @@ def _parquet_writer(file: IO[bytes], schema: pa.Schema) -> Any:
     )
 
 
-def _to_table(group: Sequence[tuple[str, bytes]], kind: _Kind) -> Any:
-    rows = [kind.model.model_validate_json(zlib.decompress(text)).model_dump() for _, text in group]
+def _to_table(group: Sequence[_Packed], kind: _Kind) -> Any:
+    """A row group; unpacked a slice at a time, since rows take far more room in Python than in Arrow."""
+    slices = [group[start : start + _ROWS_UNPACKED] for start in range(0, len(group), _ROWS_UNPACKED)]
     try:
-        return pa.Table.from_pylist(rows, schema=kind.schema)
+        return pa.concat_tables([_slice_to_table(rows, kind) for rows in slices])
     except (pa.ArrowException, OverflowError) as error:
         raise DatasetError(
-            f"a row between {group[0][0]} and {group[-1][0]} does not fit the schema: {error}. Whole numbers, seeds "
+            f"a row between {group[0].key} and {group[-1].key} does not fit the schema: {error}. Whole numbers, seeds "
             "included, must fit in 64 bits with a sign."
         ) from error
+
+
+def _slice_to_table(packed: Sequence[_Packed], kind: _Kind) -> Any:
+    rows = [kind.model.model_validate_json(zlib.decompress(one.text)).model_dump() for one in packed]
+    return pa.Table.from_pylist(rows, schema=kind.schema)
 
 
 def _described(layout: DatasetLayout, path: Path, rows: int) -> Shard:

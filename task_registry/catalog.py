@@ -18,6 +18,8 @@ from storage.layout import DatasetLayout
 from storage.manifest import read_manifest
 from storage.reader import checked_path, count_rows, read_batches
 
+_QUERIED = ("instance_id", "repo", "language", "strategy", "issue_style", "domain", "complexity")
+
 
 class TaskQuery(Model):
     """Which tasks are wanted; a field that is not given restricts nothing, and all that are given must hold."""
@@ -102,8 +104,7 @@ def summarize_tasks(directory: Path | str, query: TaskQuery | None = None) -> It
     """As `query_tasks`, reading only what a list shows."""
     query = query or TaskQuery()
     paths = _task_paths(directory, query)
-    columns = ("instance_id", "repo", "language", "strategy", "issue_style", "domain", "complexity", "FAIL_TO_PASS")
-    return (_summary(row) for row in _rows(paths, query, columns=columns))
+    return (_summary(row) for row in _rows(paths, query, columns=(*_QUERIED, "FAIL_TO_PASS")))
 
 
 def count_tasks(directory: Path | str, query: TaskQuery | None = None) -> int:
@@ -112,7 +113,7 @@ def count_tasks(directory: Path | str, query: TaskQuery | None = None) -> int:
         return sum(ingestion.tasks for ingestion in _open(directory)[1].ingestions)
     paths = _task_paths(directory, query)
     if query.domain is not None:
-        return sum(1 for _ in _rows(paths, query, columns=("domain",)))
+        return sum(1 for _ in _rows(paths, query, columns=_QUERIED))
     return count_rows(paths, matching=_condition(query)) if paths else 0
 
 

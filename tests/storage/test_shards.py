@@ -135,6 +135,14 @@ def test_row_groups_have_a_fixed_number_of_rows(layout, make_rejected) -> None:
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [ROWS_PER_GROUP, 7]
 
 
+def test_row_groups_of_long_rows_are_shorter(layout, make_rejected) -> None:
+    candidates = [make_rejected(number, detail="x" * 10_000_000) for number in range(8)]
+    (shard,) = write_rejected(layout, **KEY, rows=candidates)
+    metadata = pq.ParquetFile(layout.root / shard.path).metadata
+    assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [6, 2]
+    assert read(layout, (shard,), RejectedCandidate) == candidates
+
+
 def test_shards_roll_over_by_size(layout, make_rejected) -> None:
     candidates = [
         make_rejected(number, bug_patch=random.Random(number).randbytes(400).hex())
