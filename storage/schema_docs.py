@@ -47,9 +47,9 @@ A dataset folder holds:
 
 Shards are named after the repository and the first 8 digits of its commit. A `~` in a name follows a word that some
 readers would take for the name of a split. Within a repository's shards, rows are sorted by `instance_id`
-(`candidate_id` in rejected shards), in row groups of at most 500, compressed with zstd. Types below are Arrow's; only a field
-whose type ends in `or null` can be null. Lists of test names are plain `list<string>`, stored in Parquet with a
-dictionary.
+(`candidate_id` in rejected shards), in row groups of at most 500, compressed with zstd. Types below are Arrow's; only
+a field whose type ends in `or null` can be null. Lists of test names are plain `list<string>`, stored in Parquet with
+a dictionary.
 
 Any reader of Parquet will do:
 
