@@ -1,0 +1,94 @@
+"""Run git, through GitPython and nowhere else, so that no hook, filter, prompt or stray setting takes part."""
+
+import os
+import shlex
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple
+
+from schemas.errors import CloneFailed
+
+if TYPE_CHECKING:
+    from git.cmd import Git
+
+# Git's own list (`git rev-parse --local-env-vars`): set when gymforge is called from a hook, they would point our
+# commands at the caller's repository.
+_CALLERS_REPOSITORY = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR", "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX", "GIT_NAMESPACE", "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
+)  # fmt: skip
+
+# Nothing that a repository or a user's configuration names may run, and bytes come out as they went in.
+_SETTINGS = {
+    "core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.attributesFile": os.devnull,
+    "core.autocrlf": "false", "core.eol": "lf", "core.symlinks": "true", "core.fileMode": "true",
+    "core.sparseCheckout": "false", "submodule.recurse": "false", "fetch.recurseSubmodules": "false",
+    "fetch.fsckObjects": "false", "log.showSignature": "false", "gc.auto": "0", "maintenance.auto": "false",
+    "http.lowSpeedLimit": "1", "http.lowSpeedTime": "120",
+}  # fmt: skip
+
+# Credentials come from git's helpers alone: no prompt on any terminal or window. Protocols that run a program of the
+# address's choice (`ext::`) stay off.
+_ENVIRONMENT = {
+    "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never",
+    "GCM_INTERACTIVE": "never", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh", "GIT_PROTOCOL_FROM_USER": "0", "GIT_ATTR_NOSYSTEM": "1",
+}  # fmt: skip
+
+
+class GitAnswer(NamedTuple):
+    status: int
+    stdout: str
+    """Bytes that are not UTF-8 are surrogate escapes."""
+    stderr: str
+    """May hold credentials: for `extractors.git_failures` alone."""
+
+
+def run_git(
+    git_dir: Path | None, *arguments: str, transport: bool = False, environment: dict[str, str] | None = None
+) -> GitAnswer:
+    """Run one git command; a failure is an answer, not an exception.
+
+    `git_dir` is the repository, `None` for commands that need none. `transport` says that it may talk to another
+    repository.
+
+    Raises:
+        CloneFailed: git is not installed.
+    """
+    client = _client()
+    environment = environment or {}
+    shed = [
+        part for name in _CALLERS_REPOSITORY if name in os.environ.keys() - environment.keys() for part in ("-u", name)
+    ]
+    settings = [part for key, value in sorted(_SETTINGS.items()) for part in ("-c", f"{key}={value}")]
+    place = ["--git-dir", str(git_dir)] if git_dir else []
+    ssh = {"GIT_SSH_COMMAND": _ssh_command(client)} if transport else {}
+    status, stdout, stderr = client.execute(
+        ["env", *shed, str(client.GIT_PYTHON_GIT_EXECUTABLE), *settings, *place, *arguments],
+        env={**_ENVIRONMENT, **ssh, **environment},
+        with_extended_output=True,
+        with_exceptions=False,
+        strip_newline_in_stdout=False,
+    )
+    return GitAnswer(int(status), str(stdout), str(stderr))
+
+
+def _client() -> "Git":
+    try:
+        from git.cmd import Git
+    except ImportError as error:
+        msg = f"git cannot be run ({str(error).splitlines()[0]}); install git 2.39 or newer and have it on PATH"
+        raise CloneFailed(msg) from None
+    # In the root folder, a command without a repository of its own finds none around it.
+    return Git("/")
+
+
+def _ssh_command(client: "Git") -> str:
+    """The user's own ssh, told not to ask questions."""
+    configured = os.environ.get("GIT_SSH_COMMAND") or shlex.quote(os.environ.get("GIT_SSH", ""))
+    if configured == "''":
+        query = [str(client.GIT_PYTHON_GIT_EXECUTABLE), "config", "--get", "core.sshCommand"]
+        _, stdout, _ = client.execute(query, with_extended_output=True, with_exceptions=False)
+        configured = str(stdout).strip() or "ssh"
+    # Other programs (plink) spell their options otherwise.
+    return f"{configured} -oBatchMode=yes" if PurePath(shlex.split(configured)[0]).name == "ssh" else configured

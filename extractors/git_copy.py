@@ -1,0 +1,234 @@
+"""The cached copy of one source: a bare repository that is made once, brought up to date, and read from."""
+
+import fcntl
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from extractors.git_command import GitAnswer, run_git
+from extractors.git_failures import explain, is_final, scrub
+from extractors.source import Source, SourceKind, is_git_directory
+from schemas.errors import CloneFailed
+from schemas.repo import RepoRef
+
+# A commit hash is written with this many digits in `RepoRef.version`: git's own choice depends on how many objects
+# a copy holds, and so on the machine.
+_ABBREVIATION = 12
+_HEAD = "refs/gymforge/head"
+_FULL_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_SHORT_HASH = re.compile(r"[0-9a-f]{4,63}", re.IGNORECASE)
+_GIT_LINK = "160000"
+
+# Highest in precedence: no filter, no line-end or encoding change, no keyword, whatever `.gitattributes` says.
+_ATTRIBUTES = "* !filter -text -ident !eol -crlf !working-tree-encoding\n"
+
+
+class SubmoduleLink(NamedTuple):
+    """A submodule as its parent's commit records it."""
+
+    path: str
+    commit: str
+    name: str
+    url: str
+    """As written in `.gitmodules`; empty where it is not listed there."""
+
+
+class GitCopy:
+    """The cached bare copy of one source. Use inside `locked()`."""
+
+    def __init__(self, source: Source, cache_dir: Path) -> None:
+        self.source = source
+        key = hashlib.sha256(source.address.encode()).hexdigest()[:16]
+        self._folder = cache_dir / "git"
+        self.path = self._folder / f"{source.name.replace('/', '__')}-{key}.git"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the only right to this copy; a second ingest of the same source waits here."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def update(self, ref: str | None) -> str:
+        """Fetch what is new and return the commit that `ref` means."""
+        if self.path.exists() and not is_git_directory(self.path):
+            shutil.rmtree(self.path)
+        pinned = ref.lower() if ref and _FULL_HASH.fullmatch(ref.lower()) else None
+        if pinned and self.path.exists() and self._commit(pinned):
+            return pinned  # a commit never changes: no need to ask
+        listing = self._remote_refs()
+        if self.path.exists():
+            # We hold the lock, so a lock file of git's is what a killed run left behind.
+            for stale in (*self.path.glob("*.lock"), *self.path.glob("refs/**/*.lock")):
+                stale.unlink(missing_ok=True)
+            self._fetch(self.path, listing)
+        else:
+            self._create(listing)
+        return self._resolve(ref, listing)
+
+    def describe(self, commit: str) -> RepoRef:
+        """Name, address, time and version of a commit."""
+        seconds = self._run(self.path, "log", "-1", "--no-show-signature", "--format=%ct", commit).stdout.strip()
+        tags = run_git(self.path, "describe", "--tags", f"--abbrev={_ABBREVIATION}", commit)
+        return RepoRef(
+            name=self.source.name,
+            url=self.source.url,
+            commit=commit,
+            committed_at=datetime.fromtimestamp(int(seconds), UTC),
+            version=tags.stdout.strip() if tags.status == 0 else "",
+        )
+
+    def export(self, commit: str, tree: Path) -> tuple[SubmoduleLink, ...]:
+        """Write the tree of a commit to a new folder; submodules are left as empty folders and returned."""
+        tree.mkdir(exist_ok=True)
+        (self.path / "info").mkdir(exist_ok=True)
+        (self.path / "info" / "attributes").write_text(_ATTRIBUTES)
+        with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
+            environment = {"GIT_INDEX_FILE": str(Path(scratch) / "index"), "GIT_WORK_TREE": str(tree)}
+            arguments = ("read-tree", "-m", "-u", commit)
+            self._run(self.path, *arguments, environment=environment, doing="write the files of")
+        return self._links(commit)
+
+    def fetch_commit(self, commit: str) -> bool:
+        """Try to have a commit that no branch or tag reaches; whether it is here now."""
+        if not self._commit(commit):
+            refspec = f"+{commit}:refs/gymforge/pinned/{commit}"
+            run_git(self.path, "fetch", "--no-tags", "--quiet", "origin", refspec, transport=True)
+        return self._commit(commit)
+
+    def _remote_refs(self) -> dict[str, str]:
+        answer = self._run(None, "ls-remote", "--", self.source.address, doing="reach")
+        lines = (line.split("\t", 1) for line in answer.stdout.splitlines() if "\t" in line)
+        listing = {name: commit for commit, name in lines}
+        if not listing:
+            msg = f"{self.source.address} is an empty repository; commit something to it first"
+            raise CloneFailed(msg)
+        return listing
+
+    def _create(self, listing: dict[str, str]) -> None:
+        for abandoned in self._folder.glob(f"{self.path.name}.*.partial"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(dir=self._folder, prefix=f"{self.path.name}.", suffix=".partial"))
+        try:
+            kind = "sha256" if len(next(iter(listing.values()))) == 64 else "sha1"
+            self._run(None, "init", "--quiet", "--bare", "--template=", f"--object-format={kind}", str(scratch))
+            self._run(scratch, "config", "remote.origin.url", self.source.address)
+            self._fetch(scratch, listing)
+            scratch.rename(self.path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _fetch(self, path: Path, listing: dict[str, str]) -> None:
+        refspecs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+        if "HEAD" in listing:
+            refspecs.append(f"+HEAD:{_HEAD}")
+        fetch = ["fetch", "--quiet", "--force", "--prune", "--no-tags", "--update-shallow", "--no-write-fetch-head"]
+        whole = (*fetch, "origin", *refspecs)
+        if self.source.kind is SourceKind.REMOTE:
+            # Files' contents come with the checkout; a server that cannot filter sends everything.
+            partial = (*fetch, "--filter=blob:none", "origin", *refspecs)
+            answer = run_git(path, *partial, transport=True)
+            if answer.status == 0:
+                return
+            if is_final(answer.stderr):
+                raise self._failure("fetch from", answer)
+            for setting in ("remote.origin.promisor", "remote.origin.partialclonefilter", "extensions.partialclone"):
+                run_git(path, "config", "--unset", setting)
+        self._run(path, *whole, doing="fetch from")
+
+    def _resolve(self, ref: str | None, listing: dict[str, str]) -> str:
+        if ref is None or ref == "HEAD":
+            return self._head(listing)
+        names = [name for name in (f"refs/heads/{ref}", f"refs/tags/{ref}", ref) if name in listing]
+        commits = [self._commit(listing[name]) for name in names if name.startswith("refs/")]
+        if len(set(commits)) > 1:
+            msg = (
+                f"{ref!r} is both a branch and a tag of {self.source.address}; give refs/heads/{ref} or refs/tags/{ref}"
+            )
+            raise CloneFailed(msg)
+        commit = commits[0] if commits else None
+        if commit is None and not commits and _SHORT_HASH.fullmatch(ref):
+            commit = self._commit(ref.lower())
+        if commit is None and _FULL_HASH.fullmatch(ref.lower()) and self.fetch_commit(ref.lower()):
+            commit = ref.lower()
+        if commit is None:
+            raise CloneFailed(self._unknown_ref(ref, listing))
+        return commit
+
+    def _head(self, listing: dict[str, str]) -> str:
+        branches = [name for name in listing if name.startswith("refs/heads/")]
+        if "HEAD" in listing:
+            commit = self._commit(listing["HEAD"])
+        else:
+            commit = self._commit(listing[branches[0]]) if len(branches) == 1 else None
+        if commit is None:
+            msg = f"{self.source.address} has no HEAD; say which of its branches or tags to take with --ref" + _some(
+                listing
+            )
+            raise CloneFailed(msg)
+        return commit
+
+    def _unknown_ref(self, ref: str, listing: dict[str, str]) -> str:
+        ambiguous = run_git(self.path, "rev-parse", f"--disambiguate={ref}") if _SHORT_HASH.fullmatch(ref) else None
+        if ambiguous and len(ambiguous.stdout.split()) > 1:
+            return f"{ref!r} is the beginning of several hashes in {self.source.address}; give more digits"
+        return (
+            f"{self.source.address} has no branch, tag or commit {ref!r}; check the spelling of --ref{_some(listing)}"
+        )
+
+    def _commit(self, name: str) -> str | None:
+        """The commit that a hash (of a commit or an annotated tag) means; never a name of a ref."""
+        if not re.fullmatch(r"[0-9a-f]{4,64}", name):
+            return None
+        answer = run_git(self.path, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        found = answer.stdout.strip()
+        # A branch may be called `beef`: git would take it before the hash.
+        return found if answer.status == 0 and (found.startswith(name) or len(name) >= 40) else None
+
+    def _links(self, commit: str) -> tuple[SubmoduleLink, ...]:
+        listing = self._run(self.path, "ls-tree", "-r", "-z", "--full-tree", commit).stdout
+        entries = [entry.partition("\t") for entry in listing.split("\0") if entry.startswith(_GIT_LINK)]
+        if not entries:
+            return ()
+        blob = f"--blob={commit}:.gitmodules"
+        answer = run_git(self.path, "config", "--no-includes", blob, "--list", "-z", transport=True)
+        settings = dict(line.partition("\n")[::2] for line in answer.stdout.split("\0") if line)
+        names = {
+            value: key.removeprefix("submodule.").removesuffix(".path")
+            for key, value in settings.items()
+            if key.startswith("submodule.") and key.endswith(".path")
+        }
+        return tuple(
+            SubmoduleLink(
+                path, head.split()[2], names.get(path, ""), settings.get(f"submodule.{names.get(path)}.url", "")
+            )
+            for head, _, path in entries
+        )
+
+    def _run(
+        self, path: Path | None, *arguments: str, environment: dict[str, str] | None = None, doing: str = "read"
+    ) -> GitAnswer:
+        # A partial copy may ask the server for contents at any time.
+        answer = run_git(path, *arguments, transport=True, environment=environment)
+        if answer.status != 0:
+            raise self._failure(doing, answer)
+        return answer
+
+    def _failure(self, doing: str, answer: GitAnswer) -> CloneFailed:
+        address = self.source.address
+        return CloneFailed(f"cannot {doing} {address}: {explain(answer.stderr, address=address)}")
+
+
+def _some(listing: dict[str, str]) -> str:
+    """A few of the names that would have worked."""
+    names = [name.removeprefix("refs/heads/") for name in listing if name.startswith("refs/heads/")]
+    tags = [name.removeprefix("refs/tags/") for name in listing if name.startswith("refs/tags/") and "^{}" not in name]
+    shown = ", ".join([*names[:5], *tags[-5:]])
+    return scrub(f" (it has {len(names)} branches and {len(tags)} tags, such as {shown})")

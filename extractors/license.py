@@ -1,0 +1,73 @@
+"""The licence of a repository as an SPDX expression, from its own files; `NOASSERTION` rather than a guess."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from extractors.tree import Tree
+from schemas.errors import ProfileFailed
+
+NOASSERTION = "NOASSERTION"
+
+_NAMES = re.compile(r"(?:licen[cs]e|copying|unlicense)(?:$|[^a-z])|licenses/[^/]+$", re.IGNORECASE)
+_NOT_TEXTS = (".py", ".json", ".yml", ".yaml", ".toml", ".cfg", ".ini", ".spdx", ".html", ".svg", ".png", ".header")
+_MAX_BYTES = 256 * 1024
+_MAX_FILES = 40
+
+
+def license_of(tree: Path) -> str:
+    """SPDX expression of a checkout; several licences are combined only as the repository itself combines them."""
+    files = Tree(tree)
+    texts = [path for path in files.names_at("") + files.names_at("LICENSES") if _is_license_file(path)][:_MAX_FILES]
+    found = [_identify(files, path) for path in texts]
+    known = sorted({name for name in found if name})
+    declared = _declared(files)
+    if declared and known and _licenses_in(declared) == {_family(name) for name in known}:
+        return declared
+    if declared is None and len(known) == 1 and None not in found:
+        return known[0]
+    return NOASSERTION
+
+
+def _is_license_file(path: str) -> bool:
+    return bool(_NAMES.match(path)) and not path.lower().endswith(_NOT_TEXTS)
+
+
+def _identify(files: Tree, path: str) -> str | None:
+    from identify.identify import license_id
+
+    target = files.safe_path(path)
+    if target is None or target.stat().st_size > _MAX_BYTES:
+        return None
+    try:
+        return license_id(str(target))  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        return None
+
+
+def _declared(files: Tree) -> str | None:
+    """The licence expression (PEP 639) in `pyproject.toml`, normalised; `None` where there is none."""
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    try:
+        project: Any = files.toml("pyproject.toml").get("project", {})
+    except ProfileFailed:
+        return None  # the profile reports it
+    text = project.get("license") if isinstance(project, dict) else None
+    if not isinstance(text, str):
+        return None
+    try:
+        return str(canonicalize_license_expression(text))
+    except InvalidLicenseExpression:
+        return None
+
+
+def _licenses_in(expression: str) -> set[str]:
+    words = re.sub(r"[()]", " ", expression).split()
+    exceptions = {words[i + 1] for i, word in enumerate(words[:-1]) if word == "WITH"}
+    return {_family(word) for word in words if word not in {"AND", "OR", "WITH"} | exceptions}
+
+
+def _family(name: str) -> str:
+    """A licence's text is the same whether later versions are allowed or not."""
+    return re.sub(r"(?:-only|-or-later|\+)$", "", name)
