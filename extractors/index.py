@@ -61,10 +61,10 @@ class RepoIndex:
         Raises:
             FileNotFoundError: there is no such regular file inside the tree, or it is larger than `MAX_FILE_BYTES`.
         """
-        place = self._root / PurePosixPath(path)
+        root, place = self._root.resolve(), self._root / PurePosixPath(path)
         try:
             # Links are refused on the whole way, for a link can lead out of the tree.
-            inside = place.resolve(strict=True) == self._root.resolve() / PurePosixPath(path)
+            inside = place.resolve(strict=True) == root / PurePosixPath(path) and place.is_relative_to(self._root)
             status = place.lstat()
         except (OSError, ValueError, RuntimeError) as error:
             raise FileNotFoundError(f"{path} cannot be read in the tree: {error}") from error

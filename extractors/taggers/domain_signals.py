@@ -157,8 +157,8 @@ DOMAINS: dict[str, Signals] = {
     ),
     "concurrency": _signals(
         "threads, processes, event loops, queues of work",
-        strong=("aiostream anyio asyncio celery concurrent gevent greenlet multiprocessing queue threading trio"),
-        weak="contextvars sched select selectors signal",
+        strong=("aiostream anyio asyncio celery concurrent gevent greenlet multiprocessing queue trio"),
+        weak="contextvars sched select selectors signal threading",
         tokens=(
             "async asyncio concurrent event executor future futures lock loop pool process queue "
             "scheduler task thread threading worker"
@@ -182,10 +182,10 @@ DOMAINS: dict[str, Signals] = {
     "developer-tools": _signals(
         "debugging, introspection, packaging and building of code",
         strong=(
-            "bdb code cProfile dis distutils faulthandler git inspect pdb pip pkg_resources profile "
+            "bdb code cProfile dis distutils faulthandler git pdb pip pkg_resources profile "
             "pygments setuptools sys.monitoring traceback tracemalloc"
         ),
-        weak="gc importlib linecache logging types warnings",
+        weak="gc importlib inspect linecache logging types warnings",
         tokens=(
             "build debug debugger deprecation lint linter log logging package packaging plugin "
             "profile profiler release tb trace traceback version"
@@ -221,8 +221,8 @@ DOMAINS: dict[str, Signals] = {
     ),
     "file-systems": _signals(
         "files, folders, archives and streams of bytes",
-        strong=("bz2 fcntl fsspec glob gzip lzma mmap pathlib shutil tarfile tempfile watchdog zipfile zlib"),
-        weak="errno io os stat",
+        strong=("bz2 fcntl fsspec glob gzip lzma mmap pathlib tarfile tempfile watchdog zipfile zlib"),
+        weak="errno io os shutil stat",
         tokens=("archive dir directory disk file files filesystem folder fs glob io path paths storage tar tmp zip"),
         topics=(
             "Topic :: System :: Filesystems",
@@ -231,8 +231,8 @@ DOMAINS: dict[str, Signals] = {
     ),
     "collections-algorithms": _signals(
         "data structures, iteration and algorithms on them",
-        strong="array bisect collections graphlib heapq sortedcontainers",
-        weak="functools itertools operator weakref",
+        strong="array bisect graphlib heapq sortedcontainers",
+        weak="collections functools itertools operator weakref",
         tokens=(
             "algorithm algorithms cache caching collection collections container dict graph heap "
             "index iter iterator iterators itertools list map queue search set sort sorted stack "
@@ -257,8 +257,8 @@ DOMAINS: dict[str, Signals] = {
     ),
     "object-model": _signals(
         "classes, types, decorators and functions as a subject of their own",
-        strong="abc attr attrs dataclasses wrapt zope.interface",
-        weak="copy enum functools types typing",
+        strong="attr attrs dataclasses wrapt zope.interface",
+        weak="abc copy enum functools types typing",
         tokens=(
             "attr attrs class classes dataclass decorator decorators descriptor enum func function "
             "functools meta metaclass mixin namedtuple object protocol slots type types typing"
