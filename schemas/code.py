@@ -60,6 +60,7 @@ class CandidateRejection(StrEnum):
     REFORMATTING = "reformatting"
     """Only layout or comments changed."""
     SYNTAX_ERROR = "syntax_error"
+    """The rewritten file does not parse."""
     DUPLICATE = "duplicate"
     """Another candidate makes the same file."""
     DANGLING_REFERENCE = "dangling_reference"

@@ -10,34 +10,48 @@ class Shard(Model):
     path: str
     """Relative to the dataset folder."""
     sha256: str
+    """SHA-256 of the file, in hexadecimal."""
     size_bytes: int
+    """Size of the file."""
     rows: int
+    """Rows in it."""
 
 
 class Ingestion(Model):
     """One repository's part of a dataset."""
 
     repo: str
+    """`owner/name`."""
     url: str
+    """The source as given, without credentials."""
     commit: str
+    """Full hash of the commit."""
     license_spdx: str
+    """SPDX expression, or `NOASSERTION`."""
     sandbox: str
+    """Kind of sandbox in which tests ran."""
     config_hash: str
     """Hash of every setting that can change the rows."""
     seed: int
+    """The run's seed."""
     tasks: int
+    """Rows in `shards` together."""
     rejected: Mapping[str, int]
     """Reason to number of candidates."""
     quarantined: Mapping[str, tuple[str, ...]]
     """Tests that did not agree with themselves on the clean tree, with their outcomes."""
     shards: tuple[Shard, ...]
+    """Files of tasks, by name."""
     rejected_shards: tuple[Shard, ...]
+    """Files of rejected candidates, by name."""
 
 
 class ShardManifest(Model):
     """`manifest.json`, written last: a file that it does not name is not part of the dataset."""
 
     schema_version: str = SCHEMA_VERSION
+    """Version of the schema of every shard."""
     gymforge_version: str
+    """Version of gymforge that last wrote here."""
     ingestions: tuple[Ingestion, ...]
     """Sorted by repository and commit."""

@@ -79,7 +79,9 @@ class SandboxKind(StrEnum):
     """The kinds of sandbox; the value is the name on the command line."""
 
     DOCKER = "docker"
+    """A container of a Docker Engine."""
     LOCAL = "local"
+    """bubblewrap on this machine."""
 
 
 class DependencyMode(StrEnum):

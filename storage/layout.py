@@ -60,6 +60,10 @@ class DatasetLayout(NamedTuple):
         """One of a repository's shards of rejected candidates."""
         return self.rejected / f"rejected-{ingestion_slug(repo, commit)}-{index:05d}.parquet"
 
+    def run_record(self, repo: str, commit: str) -> Path:
+        """What the run that finished a repository's ingestion took."""
+        return self.runs / f"{ingestion_slug(repo, commit)}.json"
+
     def relative(self, path: Path) -> str:
         """A path as the manifest records it: POSIX, relative to the folder."""
         return path.relative_to(self.root).as_posix()
