@@ -209,8 +209,8 @@ def _failure(explanation: str) -> EnvironmentFailed:
 
 
 def _specifiers(name: str, explanation: str) -> tuple[str, ...]:
-    """What "you require NAME..." and "... depends on NAME..." ask of a project."""
-    pattern = rf"(?:you require|depends on) {re.escape(name)}(?:\[[^\]]*\])?((?:[<>=!~]=?=?[\w.*+!-]+,?)+)"
+    """What "you require NAME..." and "... depend(s) on NAME..." ask of a project."""
+    pattern = rf"(?:you require|depends? on) {re.escape(name)}(?:\[[^\]]*\])?((?:[<>=!~]=?=?[\w.*+!-]+,?)+)"
     return tuple(sorted({match.rstrip(",") for match in re.findall(pattern, explanation)}))
 
 

@@ -49,7 +49,7 @@ class Downloader(AbstractContextManager["Downloader"]):
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """`credentials_from`: index URLs; their user and password serve every file of the same host."""
-        import httpx  # noqa: PLC0415 - heavy
+        import httpx
 
         self._client = httpx.Client(
             verify=_trust(cert), timeout=timeout_s, follow_redirects=True, headers={"User-Agent": "gymforge"}
@@ -129,7 +129,7 @@ class Downloader(AbstractContextManager["Downloader"]):
 
     def _attempt(self, url: str, action: Callable[[], _T]) -> _T:
         """Run an HTTP exchange, again after a break of the connection or an error of the server."""
-        import httpx  # noqa: PLC0415 - heavy
+        import httpx
 
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -160,7 +160,7 @@ def _trust(cert: str) -> ssl.SSLContext:
 
 
 def _netrc() -> "httpx.Auth | None":
-    import httpx  # noqa: PLC0415 - heavy
+    import httpx
 
     path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
     if not path.is_file():

@@ -20,7 +20,7 @@ from validation.downloads import Downloader
 from validation.indexes import IndexSettings, index_settings
 from validation.interpreters import choose_interpreter
 from validation.project_build import Project, build_project, declared_name, install_project, make_history, tidy
-from validation.sandbox.protocol import ENV_DIR, Sandbox, SandboxBackend
+from validation.sandbox.protocol import ENV_DIR, SandboxBackend
 from validation.supply import Supply
 from validation.versions import build_variables
 from validation.wheelhouse import Wheel
@@ -156,7 +156,7 @@ class _Build:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes from building the same; the lock goes with the process, however it ends."""
-        from filelock import FileLock  # noqa: PLC0415 - heavy
+        from filelock import FileLock
 
         self._lock_path.parent.mkdir(parents=True, exist_ok=True)
         name = f"{self._lock_path.stem}.{self._backend.kind.value}.lock"
@@ -205,7 +205,7 @@ class _Build:
                 self._check(bench)
             info = self._info([wheel.pin for wheel in lock.wheels])
             with self._step("store"):
-                size_bytes = self._store(bench.sandbox, info)
+                size_bytes = self._backend.store(bench.sandbox, info.image_name)
         record = BuildRecord(
             info=info,
             size_bytes=size_bytes,
@@ -242,16 +242,18 @@ class _Build:
         # Some packages ship files for other Python versions, so a file that does not compile is no failure.
         bench.attempt("compile the environment", [*compile_command, f"{ENV_DIR}/lib"])
         command = self._profile.test_command
-        if command[:2] == ("python", "-m") and len(command) > 2:
-            bench.run(
-                f"start {command[2]}",
-                [python, "-m", command[2], "--version"],
-                environment=self._profile.environment,
-                advice=f"Add {command[2]} to gymforge.toml: [install] requirements",
-            )
-
-    def _store(self, sandbox: Sandbox, info: EnvironmentInfo) -> int:
-        return self._backend.store(sandbox, info.image_name)
+        if command[:2] != ("python", "-m") or len(command) < 3:
+            return
+        module = command[2]
+        start = (
+            ["-m", module, "--version"] if module == "pytest" else ["-c", "import sys; __import__(sys.argv[1])", module]
+        )
+        bench.run(
+            f"start {module}",
+            [python, *start],
+            environment=self._profile.environment,
+            advice=f"Add {module} to gymforge.toml: [install] requirements",
+        )
 
     def _info(self, dependencies: Sequence[str]) -> EnvironmentInfo:
         target = self._supply.target

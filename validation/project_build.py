@@ -97,9 +97,9 @@ def _build(
 ) -> Project:
     wheels = supply.equip(bench, requires, cutoff=cutoff)
     asked = bench.call_hook(system, "get_requires_for_build_editable")
-    if asked.missing or not isinstance(asked.value, list):
+    if asked.missing:
         asked = bench.call_hook(system, "get_requires_for_build_wheel")
-    more = () if asked.missing else hook_requirements(asked.value)
+    more = hook_requirements(asked)
     if more:
         requires = [*requires, *more]
         wheels = supply.equip(bench, requires, cutoff=cutoff)

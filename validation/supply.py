@@ -27,12 +27,13 @@ from validation.downloads import Downloader
 from validation.indexes import IndexSettings, Listed, list_files
 from validation.sandbox.protocol import MIB, Interpreter, SandboxBackend
 from validation.wheelhouse import Wheel, Wheelhouse
-from validation.workbench import BUILD_LIMITS, BUILD_TIMEOUT_S, DIST, BuildSystem, Workbench, build_system
+from validation.workbench import BUILD_LIMITS, BUILD_TIMEOUT_S, DIST, BuildSystem, HookAnswer, Workbench, build_system
 
 MAX_SOURCE_BUILDS = 16
 """Source-only projects that one resolution may need."""
 MAX_SOURCE_DEPTH = 3
 """How deep build requirements of source-only projects may be source-only themselves."""
+MAX_HOOK_REQUIREMENTS = 200
 MAX_WHEEL_BYTES = 512 * MIB
 _PIP_REQUIREMENT = ("pip",)
 
@@ -165,7 +166,7 @@ class Supply:
     ) -> str:
         """Build the tree on the bench into a wheel; returns the wheel's name."""
         self.equip(bench, requires, cutoff=cutoff, depth=depth + 1)
-        more = hook_requirements(bench.call_hook(system, "get_requires_for_build_wheel").value)
+        more = hook_requirements(bench.call_hook(system, "get_requires_for_build_wheel"))
         if more:
             self.equip(bench, [*requires, *more], cutoff=cutoff, depth=depth + 1)
         value = bench.call_hook(system, "build_wheel", DIST).value
@@ -214,13 +215,20 @@ def source_releases(
     return tuple(final or newest_first)
 
 
-def hook_requirements(value: object) -> tuple[str, ...]:
-    """Requirements that a build hook asked for; checked, for the repository's code wrote them.
+def hook_requirements(answer: HookAnswer) -> tuple[str, ...]:
+    """Requirements that a build hook asked for, none where the backend lacks the hook.
 
     Raises:
-        EnvironmentFailed: it is not a list of requirements from an index.
+        EnvironmentFailed: the repository's code answered with anything but a list of requirements from an index.
     """
-    if not isinstance(value, list | tuple) or len(value) > 200 or not all(isinstance(item, str) for item in value):
+    value = answer.value
+    if answer.missing or value is None:
+        return ()
+    if (
+        not isinstance(value, list)
+        or len(value) > MAX_HOOK_REQUIREMENTS
+        or not all(isinstance(item, str) for item in value)
+    ):
         message = "the build backend's list of build requirements is not a list of strings"
         raise EnvironmentFailed(f"{message}. Give them in gymforge.toml: [install] build_requires")
     return checked_requirements(value)
