@@ -5,7 +5,7 @@ As PID 1 of its namespace it cannot be killed from inside, adopts every orphan, 
 others at once. Frames both ways: a header (sizes of JSON and payload), JSON, payload.
 """
 
-# ruff: noqa: PTH, UP, B905, S606 - it runs on Python 3.8 and without a package around it; its sandbox is its shell
+# ruff: noqa: B905, PTH103, PTH104, PTH108, PTH120, PTH123, PTH208, S606, UP031 - it runs on Python 3.8 too
 
 from __future__ import annotations
 
@@ -190,8 +190,9 @@ class Run:
     def _ended(self) -> bool:
         if self._status is not None or self._channel_full:
             return True
-        self._out_of_memory = bool(self._config["watchdog"]) and over_limits(self._config["watchdog"])
-        return self._out_of_memory
+        broken = broken_limit(self._config["watchdog"]) if self._config["watchdog"] else ""
+        self._out_of_memory = broken == "memory"
+        return bool(broken)
 
     def _handle(self, fd: int, event: int, pipes: Pipes, poller: select.poll) -> None:
         if fd == self._wake:
@@ -345,21 +346,20 @@ def oom_kills() -> int | None:
     return None
 
 
-def over_limits(watchdog: dict[str, Any]) -> bool:
-    """Whether the namespace holds too much memory or too many processes: for machines without control groups."""
+def broken_limit(watchdog: dict[str, Any]) -> str:
+    """`memory`, `processes` or nothing: the limit that the namespace is over, where no control group holds it."""
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
     if len(pids) > watchdog["processes"]:
-        return True
+        return "processes"
     files_bytes = 0
     for path in watchdog["filesystems"]:
         usage = os.statvfs(path)
         files_bytes += (usage.f_blocks - usage.f_bfree) * usage.f_frsize
     limit: int = watchdog["memory_bytes"]
     # Resident sizes count shared pages again and again; the exact sum is slow, so it is asked only then.
-    return (
-        files_bytes + sum(map(resident_bytes, pids)) > limit
-        and files_bytes + sum(map(proportional_bytes, pids)) > limit
-    )
+    if files_bytes + sum(map(resident_bytes, pids)) <= limit:
+        return ""
+    return "memory" if files_bytes + sum(map(proportional_bytes, pids)) > limit else ""
 
 
 def resident_bytes(pid: int) -> int:
@@ -416,10 +416,10 @@ def get(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         fd = os.open(request["path"], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         return failure(error), b""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return {"errno": errno.ENOENT, "error": "not a regular file"}, b""
     with open(fd, "rb") as file:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            return {"errno": errno.ENOENT, "error": "not a regular file"}, b""
         content = file.read(request["max_bytes"] + 1)
     if len(content) > request["max_bytes"]:
         return {"errno": errno.EFBIG, "error": "more than %d bytes" % request["max_bytes"]}, b""

@@ -61,17 +61,13 @@ class Group(NamedTuple):
     def kill(self) -> None:
         """Kill whatever is in the group."""
         for folder in self.folders:
-            with suppress(OSError):
-                for pid in (folder / "cgroup.procs").read_text().split():
-                    with suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
+            _kill_all(folder)
 
 
 def find_hierarchy() -> Hierarchy | None:
     """Where this process may make groups that really limit memory and processes; None where it may not."""
     for hierarchy in _candidates():
         try:
-            _sweep(hierarchy)
             with make_group(hierarchy, Limits()) as group:
                 _try_to_enter(group)
         except OSError:
@@ -87,6 +83,7 @@ def make_group(hierarchy: Hierarchy, limits: Limits) -> Iterator[Group]:
     Raises:
         OSError: the kernel refuses the group or a limit.
     """
+    _sweep(hierarchy)
     name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
     group = Group(hierarchy.version, hierarchy.memory / name, hierarchy.pids / name)
     try:
@@ -133,12 +130,20 @@ def _remove(group: Group) -> None:
                 pause_s = min(pause_s * 2, 0.05)
 
 
+def _kill_all(folder: Path) -> None:
+    with suppress(OSError):
+        for pid in (folder / "cgroup.procs").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
 def _sweep(hierarchy: Hierarchy) -> None:
-    """Remove groups of processes of ours that were killed before they could."""
+    """Kill and remove what belongs to processes of ours that were killed before they could do it."""
     for folder in hierarchy.folders:
         for stray in sorted(folder.glob(f"{_PREFIX}*")):
             owner = stray.name.removeprefix(_PREFIX).split("-")[0]
             if owner.isdigit() and not Path("/proc", owner).exists():
+                _kill_all(stray)
                 with suppress(OSError):
                     stray.rmdir()
 

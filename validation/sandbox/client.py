@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,9 @@ COMMAND_ENVIRONMENT: Mapping[str, str] = {
 
 MAX_OPEN_FILES = 4096
 
+_COUNTS_PER_NAMESPACE = (5, 14)
+"""Linux before this counts all processes of the host's user against RLIMIT_NPROC, in and out of sandboxes."""
+
 _FRAME = struct.Struct(">IQ")
 _START_S = 60.0
 _FILE_S = 300.0
@@ -52,7 +56,7 @@ class Transport(Protocol):
         ...
 
     def oom_kills(self) -> int | None:
-        """How often the kernel killed in the sandbox for want of memory, seen from outside; None where it is not seen."""
+        """How often the kernel killed in the sandbox for want of memory; None where that is not seen from outside."""
         ...
 
     def died_of_memory(self) -> bool:
@@ -100,7 +104,11 @@ def agent_config(limits: Limits, *, enforced_by_kernel: bool, filesystems: Seque
         "processes": limits.processes,
         "filesystems": list(filesystems),
     }
-    return AgentConfig({**rlimits, "AS": limits.memory_bytes, "NPROC": limits.processes}, watchdog)
+    rlimits["AS"] = limits.memory_bytes
+    release = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+    if release >= _COUNTS_PER_NAMESPACE:
+        rlimits["NPROC"] = limits.processes
+    return AgentConfig(rlimits, watchdog)
 
 
 class AgentSandbox:
@@ -110,6 +118,10 @@ class AgentSandbox:
         self._transport = transport
         self._buffer = bytearray()
         self._dead = ""
+
+    def close(self) -> None:
+        """Refuse all further requests."""
+        self._dead = self._dead or "The sandbox is closed. Open a fresh one."
 
     def wait_ready(self) -> None:
         """Wait for the agent's greeting.

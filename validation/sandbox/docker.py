@@ -35,6 +35,8 @@ INSTALL_HINT = (
 )
 
 _API_S = 120
+_NEWEST_API = "1.44"
+"""Newer engines are spoken to in this version of their interface."""
 _PLATFORM_S = 120
 _SPARE_PROCESSES = 4
 """The agent and the engine's helpers, beside those of the commands."""
@@ -55,10 +57,12 @@ class DockerBackend:
         """
         self._docker = _sdk()
         self._base_image = base_image or os.environ.get(BASE_IMAGE_VARIABLE) or DEFAULT_BASE_IMAGE
-        self._clients = threading.local()
+        self._api_version = "auto"
         self._machine = ""
         self._machine_lock = threading.Lock()
-        self.engine_version = str(self._reach()["Version"])
+        engine = self._reach()
+        self.engine_version = str(engine["Version"])
+        self._api_version = str(min(engine["ApiVersion"], _NEWEST_API, key=_numbers))
         self._remove_strays()
 
     def platform(self) -> PlatformInfo:
@@ -71,9 +75,7 @@ class DockerBackend:
                 f"No CPython runs in an image built on {self._base_image}: {found.stderr.decode()[-500:]}"
             )
         versions = {path: version for version, path, *_ in lines}
-        newest = sorted(
-            versions, key=lambda path: ([int(part) for part in versions[path].split(".")], path), reverse=True
-        )
+        newest = sorted(versions, key=lambda path: (_numbers(versions[path]), path), reverse=True)
         return PlatformInfo(
             interpreters=tuple(Interpreter(version=versions[path], path=path) for path in newest),
             machine=lines[0][3],
@@ -83,7 +85,9 @@ class DockerBackend:
     def open(
         self, image: str | None = None, *, limits: Limits | None = None, building: bool = False
     ) -> AbstractContextManager[Sandbox]:
-        """See `SandboxBackend.open`."""
+        """See `SandboxBackend.open`; `building` starts from nothing, so it takes no `image`."""
+        if building and image is not None:
+            raise ValueError("A sandbox that builds starts empty: leave out the image, or `building`")
         return self._open(image, limits or Limits(), building)
 
     def store(self, sandbox: Sandbox, image: str) -> int:
@@ -94,32 +98,38 @@ class DockerBackend:
             dockerfile = _image_folder() / "environment.Dockerfile"
             _write_context(context, {"Dockerfile": dockerfile.read_bytes()}, archive)
             self._build(context, image, {"MACHINE": machine})
-        sizes = [self._api.inspect_image(name)["Size"] for name in (image, machine)]
+        with self._connect() as api:
+            sizes = [api.inspect_image(name)["Size"] for name in (image, machine)]
         return int(sizes[0] - sizes[1])
 
     def has(self, image: str) -> bool:
         """See `SandboxBackend.has`; a build gives its name only to a complete image."""
         try:
-            self._api.inspect_image(image)
+            with self._connect() as api:
+                api.inspect_image(image)
         except self._docker.errors.ImageNotFound:
             return False
         return True
 
     def remove(self, image: str) -> None:
         """See `SandboxBackend.remove`."""
-        with contextlib.suppress(self._docker.errors.ImageNotFound):
-            self._api.remove_image(image, force=True)
+        with contextlib.suppress(self._docker.errors.ImageNotFound), self._connect() as api:
+            api.remove_image(image, force=True)
 
-    @property
-    def _api(self) -> Any:
-        """A client of this thread's own: the SDK's sessions are not made for several threads."""
-        if not hasattr(self._clients, "api"):
-            self._clients.api = self._docker.APIClient(**self._docker.utils.kwargs_from_env(), timeout=_API_S)
-        return self._clients.api
+    @contextlib.contextmanager
+    def _connect(self) -> Iterator[Any]:
+        """A client of its own for each use: the SDK's sessions are for one thread and must be closed."""
+        options = self._docker.utils.kwargs_from_env()
+        api = self._docker.APIClient(**options, version=self._api_version, timeout=_API_S)
+        try:
+            yield api
+        finally:
+            api.close()
 
     def _reach(self) -> Mapping[str, Any]:
         try:
-            version: Mapping[str, Any] = self._api.version()
+            with self._connect() as api:
+                version: Mapping[str, Any] = api.version()
         except (self._docker.errors.DockerException, OSError) as error:
             raise SandboxUnavailable(f"No Docker Engine answers ({error}). {INSTALL_HINT}") from error
         return version
@@ -128,25 +138,37 @@ class DockerBackend:
     def _open(self, image: str | None, limits: Limits, building: bool) -> Iterator[Sandbox]:
         if image is not None and not self.has(image):
             raise FileNotFoundError(f"No image {image!r} in this Docker Engine; build its environment first")
-        container = self._create(image or self._machine_image(), limits, building)
+        machine = image or self._machine_image()
+        with self._connect() as api:
+            container = self._create(api, machine, limits, building)
+            try:
+                with self._start(api, container) as sandbox:
+                    if image is not None:
+                        copy_testbed(sandbox)
+                    yield sandbox
+            finally:
+                self._discard(api, container)
+
+    @contextlib.contextmanager
+    def _start(self, api: Any, container: str) -> Iterator[AgentSandbox]:
+        """The running agent of a container; it ends when its stdin does."""
         began = time.time()
         try:
-            sock = self._attach(container)
-            try:
-                self._api.start(container)
-                sandbox = AgentSandbox(AttachedAgent(sock, died_of_memory=lambda: self._saw_oom(container, began)))
-                sandbox.wait_ready()
-                if image is not None:
-                    copy_testbed(sandbox)
-                yield sandbox
-            finally:
-                sock.close()  # the agent ends when its stdin does
+            raw = api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+            api.start(container)
         except self._docker.errors.APIError as error:
-            raise SandboxFailed(f"A container of {image or 'the base image'} did not start: {error}") from error
+            raise SandboxFailed(f"The container {container[:12]} did not start: {error}") from error
+        sock: socket.socket = getattr(raw, "_sock", raw)
+        sandbox = AgentSandbox(AttachedAgent(sock, died_of_memory=lambda: self._saw_oom(container, began)))
+        try:
+            sandbox.wait_ready()
+            yield sandbox
         finally:
-            self._discard(container)
+            sandbox.close()
+            raw.close()
+            sock.close()
 
-    def _create(self, image: str, limits: Limits, building: bool) -> str:
+    def _create(self, api: Any, image: str, limits: Limits, building: bool) -> str:
         """A container with nothing that it does not need; returns its id."""
         folders = writable_folders(limits, building=building)
         config = agent_config(limits, enforced_by_kernel=True, filesystems=tuple(folders))
@@ -155,7 +177,7 @@ class DockerBackend:
             for path, size in folders.items()
             if path != _SHM
         }
-        host_config = self._api.create_host_config(
+        host_config = api.create_host_config(
             auto_remove=True,
             cap_drop=["ALL"],
             dns=["127.0.0.1"],  # or the host's resolvers would stand in /etc/resolv.conf
@@ -173,7 +195,7 @@ class DockerBackend:
             tmpfs=tmpfs,
         )
         try:
-            container = self._api.create_container(
+            container = api.create_container(
                 image,
                 command=["python3", "-I", "-S", "-B", "-c", AGENT_PATH.read_text(), config.to_json()],
                 entrypoint=[],
@@ -188,15 +210,10 @@ class DockerBackend:
             raise FileNotFoundError(f"The image {image!r} is gone from this Docker Engine") from error
         return str(container["Id"])
 
-    def _attach(self, container: str) -> socket.socket:
-        raw = self._api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-        sock: socket.socket = getattr(raw, "_sock", raw)
-        return sock
-
-    def _discard(self, container: str) -> None:
+    def _discard(self, api: Any, container: str) -> None:
         """Kill and remove at once: waiting for a polite end would take seconds from every sandbox."""
         try:
-            self._api.remove_container(container, force=True, v=True)
+            api.remove_container(container, force=True, v=True)
         except self._docker.errors.NotFound:
             return
         except self._docker.errors.APIError as error:
@@ -205,7 +222,8 @@ class DockerBackend:
 
     def _saw_oom(self, container: str, since: float) -> bool:
         filters = {"container": container, "event": "oom"}
-        return any(True for _ in self._api.events(since=since, until=time.time() + 1, filters=filters))
+        with self._connect() as api:
+            return any(True for _ in api.events(since=since, until=time.time() + 1, filters=filters))
 
     def _machine_image(self) -> str:
         """The image that every container starts from, built when the engine lacks it; named by a hash of its inputs."""
@@ -223,9 +241,10 @@ class DockerBackend:
 
     def _base_id(self) -> str:
         try:
-            if not self.has(self._base_image):
-                self._api.pull(*self._docker.utils.parse_repository_tag(self._base_image))
-            return str(self._api.inspect_image(self._base_image)["Id"])
+            with self._connect() as api:
+                if not self.has(self._base_image):
+                    api.pull(*self._docker.utils.parse_repository_tag(self._base_image))
+                return str(api.inspect_image(self._base_image)["Id"])
         except self._docker.errors.APIError as error:
             raise SandboxUnavailable(
                 f"The base image {self._base_image!r} is not in this Docker Engine and cannot be pulled ({error}). "
@@ -234,28 +253,26 @@ class DockerBackend:
 
     def _build(self, context: IO[bytes], tag: str, arguments: Mapping[str, str]) -> None:
         context.seek(0)
-        log: list[str] = []
-        lines = self._api.build(
-            fileobj=context,
-            custom_context=True,
-            tag=tag,
-            buildargs=dict(arguments),
-            rm=True,
-            forcerm=True,
-            decode=True,
-        )
-        for line in lines:
-            log.append(str(line.get("stream", "")))
-            if "error" in line:
-                raise SandboxFailed(f"The image {tag} does not build: {line['error']}\n{''.join(log)[-2000:]}")
+        log = ""
+        with self._connect() as api:
+            options = {"custom_context": True, "rm": True, "forcerm": True, "decode": True}
+            for line in api.build(fileobj=context, tag=tag, buildargs=dict(arguments), **options):
+                log += str(line.get("stream", ""))
+                if "error" in line:
+                    raise SandboxFailed(f"The image {tag} does not build: {line['error']}\n{log[-2000:]}")
 
     def _remove_strays(self) -> None:
         """Remove containers of runs on this machine that were killed before they could."""
         prefix, _, _ = _run_name().rpartition(":")
-        for container in self._api.containers(all=True, filters={"label": RUN_LABEL}):
-            owner_machine, _, owner = container["Labels"][RUN_LABEL].rpartition(":")
-            if owner_machine == prefix and not _is_running(owner):
-                self._discard(container["Id"])
+        with self._connect() as api:
+            for container in api.containers(all=True, filters={"label": RUN_LABEL}):
+                machine, _, owner = container["Labels"][RUN_LABEL].rpartition(":")
+                if machine == prefix and not _is_running(owner):
+                    self._discard(api, container["Id"])
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def _sdk() -> Any:
@@ -292,9 +309,9 @@ def _write_context(context: IO[bytes], files: Mapping[str, bytes], archive: IO[b
 
 @functools.cache
 def _machine_name() -> str:
-    """This machine and process namespace: a process id means nothing in another."""
+    """The machine and the process namespace: a process id means nothing in another."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
+    return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
 
 
 def _run_name() -> str:

@@ -66,16 +66,16 @@ class FakeSandbox:
         environment: Mapping[str, str] | None = None,
         cwd: str = TESTBED,
         idle_timeout_s: float | None = None,
-        max_output_bytes: int = 4 * MIB,
+        max_output_bytes: int = 4 * MIB,  # noqa: ARG002 - the script's own affair
     ) -> CommandResult:
-        """See `Sandbox.run`; output past `max_output_bytes` is the script's own affair."""
+        """See `Sandbox.run`."""
         self._require_open()
         call = FakeCall(tuple(command), stdin, dict(environment or {}), cwd, timeout_s, idle_timeout_s, self.files)
         self.calls.append(call)
         return self._script(call)
 
-    def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
-        """See `Sandbox.put`; the mode is not kept."""
+    def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:  # noqa: ARG002 - not kept
+        """See `Sandbox.put`."""
         self._require_open()
         if not path.startswith("/"):
             raise ValueError(f"{path!r} is not an absolute path of a file in the sandbox")
@@ -111,9 +111,13 @@ class FakeBackend:
         return PlatformInfo(interpreters=(interpreter,), machine=platform.machine(), libc="glibc 2.36")
 
     def open(
-        self, image: str | None = None, *, limits: Limits | None = None, building: bool = False
+        self,
+        image: str | None = None,
+        *,
+        limits: Limits | None = None,  # noqa: ARG002 - nothing holds
+        building: bool = False,  # noqa: ARG002 - everything is writable
     ) -> AbstractContextManager[Sandbox]:
-        """See `SandboxBackend.open`; limits do not hold."""
+        """See `SandboxBackend.open`."""
         return self._open(image)
 
     def store(self, sandbox: Sandbox, image: str) -> int:

@@ -25,7 +25,8 @@ if platform.python_implementation() == "CPython" and final and sys.version_info[
 
 FIND_INSIDE = f"""
 import glob, re, subprocess
-for path in sorted(glob.glob("/usr/bin/python3*") + glob.glob("/usr/local/bin/python3*") + glob.glob("/opt/*/bin/python3*")):
+folders = ["/usr/bin", "/usr/local/bin", "/opt/*/bin"]
+for path in sorted(path for folder in folders for path in glob.glob(folder + "/python3*")):
     if re.search(r"/python3(\\.\\d+)?$", path):
         subprocess.run([path, "-I", "-S", "-c", {DESCRIBE!r}])
 """
@@ -64,7 +65,7 @@ def own_interpreter() -> Found:
 
 
 def describe(executable: str) -> Found | None:
-    """Run an interpreter to see what it is; None when it does not run, is not CPython 3, or has no folder of its own."""
+    """Run an interpreter to see what it is; None when it is not a CPython 3 with a folder of its own."""
     try:
         run = subprocess.run(
             [executable, "-I", "-S", "-c", DESCRIBE],

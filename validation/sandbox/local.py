@@ -66,7 +66,9 @@ class LocalBackend:
     def open(
         self, image: str | None = None, *, limits: Limits | None = None, building: bool = False
     ) -> AbstractContextManager[Sandbox]:
-        """See `SandboxBackend.open`."""
+        """See `SandboxBackend.open`; `building` starts from nothing, so it takes no `image`."""
+        if building and image is not None:
+            raise ValueError("A sandbox that builds starts empty: leave out the image, or `building`")
         return self._open(image, limits or Limits(), building)
 
     def store(self, sandbox: Sandbox, image: str) -> int:
@@ -87,8 +89,7 @@ class LocalBackend:
         if image is not None:
             stored = self._store.find(image)
             mounts.append(Mount(str(stored / STORED_TESTBED[1:]), STORED_TESTBED))
-            if not building:
-                mounts.append(Mount(str(stored / "env"), ENV_DIR))
+            mounts.append(Mount(str(stored / "env"), ENV_DIR))
         with ExitStack() as stack:
             group = self._make_group(stack, limits)
             process = stack.enter_context(self._start(mounts, limits, building, group))
@@ -96,7 +97,10 @@ class LocalBackend:
             sandbox.wait_ready()
             if image is not None:
                 copy_testbed(sandbox)
-            yield sandbox
+            try:
+                yield sandbox
+            finally:
+                sandbox.close()
 
     def _make_group(self, stack: ExitStack, limits: Limits) -> Group | None:
         if self._hierarchy is None:

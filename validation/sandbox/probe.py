@@ -117,8 +117,8 @@ def _cgroups() -> Probe:
         status=ProbeStatus.WEAKER,
         found=f"{version}, not writable for this user",
         consequence=(
-            "The local sandbox checks memory and processes 20 times a second instead; a fast program can pass the limit "
-            "for a moment. Start gymforge with `systemd-run --user --scope -p Delegate=yes`, or use Docker."
+            "The local sandbox looks at memory and processes 20 times a second instead: a fast program can pass the "
+            "limit for a moment. Start gymforge with `systemd-run --user --scope -p Delegate=yes`, or use Docker."
         ),
     )
 

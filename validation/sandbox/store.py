@@ -56,12 +56,13 @@ class EnvironmentStore:
         """
         folder = self.folder(image)
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._sweep()
         partial = self._root / f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(6)}"
         partial.mkdir(mode=0o700)
         try:
             self._unpack(sandbox, partial)
             size_bytes = _make_tame(partial)
-            os.sync()
+            subprocess.run(["/bin/sync", "--file-system", str(partial)], check=False)  # a crash must not tear files
             self._put_in_place(partial, folder)
         finally:
             _delete(partial)
@@ -92,6 +93,7 @@ class EnvironmentStore:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+            umask=0o022,
         ) as unpacking:
             assert unpacking.stdin is not None
             assert unpacking.stderr is not None
@@ -105,6 +107,13 @@ class EnvironmentStore:
                 raise
         if unpacking.returncode != 0:
             raise SandboxFailed(f"The environment could not be stored: {complaint}")
+
+    def _sweep(self) -> None:
+        """Delete what processes left that were killed while they stored or removed."""
+        for stray in sorted([*self._root.glob(f"{_PARTIAL}*"), *self._root.glob(f"{_TRASH}*")]):
+            owner = stray.name.removeprefix(_PARTIAL).removeprefix(_TRASH).split("-")[0]
+            if not Path("/proc", owner).exists():
+                _delete(stray)
 
     def _put_in_place(self, partial: Path, folder: Path) -> None:
         while True:
@@ -136,4 +145,5 @@ def _make_tame(root: Path) -> int:
 def _delete(folder: Path) -> None:
     """Delete a folder of untrusted files; links in it are removed, never followed."""
     if folder.exists():
+        _make_tame(folder)
         shutil.rmtree(folder)
