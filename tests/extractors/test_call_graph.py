@@ -221,8 +221,6 @@ fragments = st.sampled_from(
         "        self.m().x[0]\n",
         "import a.b as c\n",
         "@A.m\n",
-    ]
-    + [
         "from . import *\n",
         "from .. import f as g\n",
         "        return A\n",
@@ -230,8 +228,6 @@ fragments = st.sampled_from(
         "with f() as (a, b):\n",
         ")",
         "'''",
-    ]
-    + [
         "    for i in A(): i += 1\n",
         "lambda q=f(): q\n",
         "[a.b for a in A]\n",

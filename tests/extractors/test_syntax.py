@@ -119,8 +119,15 @@ fragments = st.sampled_from(
         "    @d\n",
         "\n",
         "if x:\n",
+        "            async def h(): return (\n",
+        ")",
+        "'''",
+        "lambda: 0\n",
+        "é",
+        "\r\n",
+        "\x0c",
+        "match x:\n  case _:\n",
     ]
-    + ["            async def h(): return (\n", ")", "'''", "lambda: 0\n", "é", "\r\n", "\x0c", "match x:\n  case _:\n"]
 )
 
 
