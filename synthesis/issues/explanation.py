@@ -6,6 +6,7 @@ from typing import NamedTuple
 from synthesis.issues.names import parse_expression
 
 ELLIPSIS = "..."
+EXTRA = "extra"
 OPERATORS = ("==", "!=", "<=", ">=", "<", ">", "is not", "is", "not in", "in")
 _AT_INDEX = re.compile(r"At index (\d+) diff: (.+) != (.+)\Z")
 _EXTRA = re.compile(r"(Left|Right) contains (?:one|\d+) more items?, first extra item: (.+)\Z")
@@ -25,10 +26,10 @@ class Difference(NamedTuple):
     """One place where two long values differ."""
 
     where: str
-    """`at index 3`; empty for the values as a whole."""
+    """`at index 3`, `in one line`; `EXTRA` for something that one side lacks; empty for the values as a whole."""
     left: str
     right: str
-    """Empty where only the other side has something there."""
+    """Empty, like `left`, where only the other side has something there."""
 
 
 def compared(message: str, operator: str) -> Compared | None:
@@ -63,7 +64,7 @@ def difference(message: str) -> Difference | None:
         if match := _EXTRA.match(line):
             extra = match[2]
             left_has_it = match[1] == "Left"
-            return Difference("", extra if left_has_it else "", "" if left_has_it else extra)
+            return Difference(EXTRA, extra if left_has_it else "", "" if left_has_it else extra)
     return _line_difference(message)
 
 
@@ -113,12 +114,13 @@ def _split(line: str, operator: str) -> Compared | None:
 
 def _line_difference(message: str) -> Difference | None:
     """The only line in which two texts differ, from pytest's listing (`-` expected, `+` found)."""
-    found = [line[2:] for line in message.replace("\n  ", "\n").split("\n") if line.startswith("+ ")]
-    found = [line for line in found if not line.lstrip().startswith("where ")]
-    expected = [line[2:] for line in message.replace("\n  ", "\n").split("\n") if line.startswith("- ")]
+    lines = [line[2:] for line in message.split("\n")[1:] if line.startswith("  ")]
+    found = [line[2:] for line in lines if line.startswith("+ ")]
+    expected = [line[2:] for line in lines if line.startswith("- ")]
     if len(found) != 1 or len(expected) != 1 or ELLIPSIS in found[0] + expected[0]:
         return None
-    return Difference("in one line", found[0], expected[0])
+    is_whole = not any(line.startswith("  ") for line in lines)
+    return Difference("" if is_whole else "in one line", repr(found[0]), repr(expected[0]))
 
 
 def _unquoted(text: str) -> str:

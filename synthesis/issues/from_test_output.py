@@ -8,10 +8,16 @@ from synthesis.issues import phrases
 from synthesis.issues.context import MAX_TEXT_CHARS, IssueContext, Reveal, make_issue
 from synthesis.issues.leak_check import find_leaks, module_names
 from synthesis.issues.names import bound_names
-from synthesis.issues.observation import Observation, observe
+from synthesis.issues.observation import Observation
+from synthesis.issues.observe import observe
 
 MAX_OBSERVED = 40
 """Failing tests that are read; of more, a sample drawn from the generator."""
+
+_LOCALS = re.compile(r"(?:\w+\.)*\w+\.<locals>\.")
+"""What Python puts before the name of a class that a test makes."""
+_TEST_FOLDER = re.compile(r"<tmp>/[\w-]+/")
+"""The folder that pytest makes for a test, named after it."""
 
 SECOND_CASE_SHARE = 0.35
 TITLE_SHARE = 0.5
@@ -43,7 +49,7 @@ class FromTestOutputWriter:
         if rng.random() < TITLE_SHARE and (title := phrases.title(seen[0], rng)):
             parts.insert(0, title)
         for other in _unlike(seen)[1:wanted]:
-            part = f"{rng.choice(ANOTHER)} {_lower_first(phrases.report(other, rng))}"
+            part = phrases.report(other, rng, lead=rng.choice(ANOTHER))
             if len("\n\n".join([*parts, part])) < MAX_TEXT_CHARS - 200:
                 parts.append(part)
         if context.detail and len(seen) > 1:
@@ -95,26 +101,30 @@ def _leaks(text: str, context: IssueContext) -> bool:
 
 
 def _without_module(seen: Observation, context: IssueContext) -> Observation:
-    """`strutils.slugify(...)` becomes `slugify(...)` where `strutils` is the changed module; its imports go."""
-    stem, dotted = module_names(context.candidate.entity.path)
+    """`strutils.slugify(...)` becomes `slugify(...)` where `strutils` is the changed module; its imports go.
+
+    The same for the modules of the tests, whose names stand in printed values.
+    """
     own = {name for source in context.test_sources.values() for name in bound_names(source)}
-    names = [*sorted(dotted, key=len, reverse=True), *([stem] if stem and stem not in own else [])]
-    if not names:
-        return seen
-    joined = "|".join(map(re.escape, names))
-    qualifier = re.compile(rf"(?<![\w.])(?:{joined})\.(?=[^\W\d])")
+    tests = {test.split("[", 1)[0].split("::", 1)[0] for test in context.fail_to_pass}
+    names: set[str] = set()
+    for path in (context.candidate.entity.path, *tests):
+        stem, dotted = module_names(path)
+        names.update(dotted, {stem} - own - {""})
+    joined = "|".join(map(re.escape, sorted(names, key=lambda name: (-len(name), name))))
+    qualifier = re.compile(rf"(?<![\w.])(?:{joined})\.(?=[^\W\d])") if names else _LOCALS
     imports = re.compile(rf"^[ \t]*(?:from|import)\s[^\n]*?(?<!\w)(?:{joined})(?!\w)[^\n]*\n?", re.MULTILINE)
-    code = qualifier.sub("", seen.code)
-    snippet = qualifier.sub("", imports.sub("", seen.snippet)).strip("\n")
+
+    def plain(value: str) -> str:
+        return _TEST_FOLDER.sub("<tmp>/", qualifier.sub("", _LOCALS.sub("", value)))
+
+    code = plain(seen.code)
+    snippet = plain(imports.sub("", seen.snippet) if names else seen.snippet).strip("\n")
     return seen._replace(
         code=code,
         snippet="" if snippet == code and "\n" not in snippet else snippet,
-        actual=qualifier.sub("", seen.actual),
-        expected=qualifier.sub("", seen.expected),
-        other=qualifier.sub("", seen.other),
-        message=qualifier.sub("", seen.message),
+        actual=plain(seen.actual),
+        expected=plain(seen.expected),
+        other=plain(seen.other),
+        message=plain(seen.message),
     )
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:] if text[:2] != "I " else text

@@ -15,8 +15,8 @@ Functions, unless revealed. No part of the changed entity's dotted name. A part 
 case letters only) counts as a mention inside code or before a parenthesis alone; any other part counts anywhere.
 A style that reveals behaviour may name what a failing test's own source names: that is the call that goes wrong.
 
-Tests, unless revealed. No id of a failing test, no path or base name of its file, none of its function and class
-names, ordinary words judged as above.
+Tests, unless revealed. No id of a failing test, no path, base name or module name of its file, none of its function
+and class names, ordinary words judged as above.
 """
 
 import keyword
@@ -140,9 +140,11 @@ def _tests_in(text: str, context: IssueContext) -> list[str]:
     found = []
     for test in context.fail_to_pass:
         path, *names = test.split("[", 1)[0].split("::")
-        if test in text or _mentions(text, path) or _mentions(text, PurePosixPath(path).name):
+        stem, dotted = module_names(path)
+        if test in text or any(_mentions(text, name) for name in (path, PurePosixPath(path).name, *dotted)):
             found.append(test)
-        found += [name for name in names if name and _names(text, name)]
+        # pytest names a test's temporary folder after it: cut, and with a number behind it
+        found += [name for name in (*names, stem) if name and (_names(text, name) or _mentions(text, name[:30] + "0"))]
     return found
 
 

@@ -8,13 +8,43 @@ from synthesis.issues.names import parse_expression, unparse
 from synthesis.issues.observation import Observation, Sort
 
 MAX_INLINE_CHARS = 120
+_BUILTINS = frozenset(
+    {
+        "all",
+        "any",
+        "bool",
+        "bytes",
+        "dict",
+        "float",
+        "frozenset",
+        "getattr",
+        "hasattr",
+        "hash",
+        "int",
+        "isinstance",
+        "iter",
+        "len",
+        "list",
+        "max",
+        "min",
+        "next",
+        "repr",
+        "set",
+        "sorted",
+        "str",
+        "sum",
+        "tuple",
+        "type",
+    }
+)
+"""Functions that a test wraps around the call that it is about."""
 
 REPORTS = {
     Sort.WRONG_VALUE: (
         "{it} gives a wrong result: I get {actual} and expected {expected}.",
         "{it} gives {actual}, but it should give {expected}.",
         "I expected {expected} from {it}, and got {actual}.",
-        "The result of {it} is {actual}. The right result is {expected}.",
+        "the result of {it} is {actual}. The right result is {expected}.",
     ),
     Sort.UNEQUAL: (
         "{it} and {other} should be equal, but the first is {actual} and the second {expected}.",
@@ -26,8 +56,8 @@ REPORTS = {
         "{it} is not true{shown}, though it should be.",
     ),
     Sort.RAISES: (
-        "{it} fails with {error}, where it should simply work.",
-        "{it} raises {error}. It should not raise anything.",
+        "{it} fails with {error}.",
+        "{it} raises {error}.",
         "I get {error} from {it}.",
     ),
     Sort.NOT_RAISED: (
@@ -37,9 +67,26 @@ REPORTS = {
     ),
     Sort.WRONG_MESSAGE: (
         "{it} raises {error} with the message {actual}; the message should match {expected}.",
-        "The message of the {error} from {it} is wrong: it says {actual} and should match {expected}.",
+        "the message of the {error} from {it} is wrong: it says {actual} and should match {expected}.",
     ),
 }
+
+PLAIN_VALUES = (
+    "{it} is {actual}, but it should be {expected}.",
+    "I expected {it} to be {expected}, and it is {actual}.",
+    "{it} is wrong: I see {actual} in place of {expected}.",
+)
+
+OTHER_ERROR = (
+    "{it} should raise {expected}. It raises {error} instead.",
+    "I expected {expected} from {it}, and got {error}.",
+    "{it} fails with {error}, where {expected} is the right error.",
+)
+
+TRUTH = (
+    "{it} should be {truth}, but it is {actual}.",
+    "I expected {it} to be {truth}, and it is {actual}.",
+)
 
 UNKNOWN_ACTUAL = (
     "{it} does not give {expected}, as it should.",
@@ -67,24 +114,29 @@ IMPORTS = (
 )
 
 DEATHS = (
-    "This does not come to its end: {message}.",
-    "Running this kills Python; {message}.",
+    "it does not come to its end: {message}.",
+    "this never finishes properly; {message}.",
 )
 
 
-def report(seen: Observation, rng: Random) -> str:
-    """One paragraph, or an example with a sentence about it."""
+def report(seen: Observation, rng: Random, *, lead: str = "") -> str:
+    """One paragraph, or an example with a sentence about it; `lead` opens it in place of words of its own."""
     if seen.sort is Sort.IMPORT:
         package = code(seen.code) if seen.code else "the package"
-        return _sentence(rng.choice(IMPORTS).format(package=package, error=_error(seen)))
+        return _opened(lead, rng.choice(IMPORTS).format(package=package, error=_error(seen)))
+    example = seen.snippet if seen.snippet or inline(seen.code) else seen.code
+    if not example:
+        return _opened(lead, _tell(seen, code(seen.code), rng))
+    shown = f"{lead or rng.choice(LEADS)}\n\n{block(example)}"
     if seen.sort is Sort.DIES:
-        return f"{rng.choice(DEATHS).format(message=seen.message)}\n\n{block(seen.snippet)}"
-    if seen.snippet == seen.code and seen.snippet and seen.sort in {Sort.FALSE, Sort.RAISES} and "\n" in seen.snippet:
-        end = f"It ends with {_error(seen)}." if seen.error else "The check in it does not hold."
-        return f"{_lead(rng)}\n\n{block(seen.snippet)}\n\n{end}"
-    if seen.snippet or not inline(seen.code):
-        return f"{_lead(rng)}\n\n{block(seen.snippet or seen.code)}\n\n{_sentence(_tell(seen, _pointer(seen), rng))}"
-    return _sentence(_tell(seen, code(seen.code), rng))
+        return f"{shown}\n\n{_sentence(rng.choice(DEATHS).format(message=seen.message))}"
+    if seen.snippet == seen.code and "\n" in seen.code:
+        end = _tell(seen, "this", rng) if seen.error else "the check in it does not hold."
+        return f"{shown}\n\n{_sentence(end)}"
+    told = _tell(seen, _pointer(seen), rng)
+    if seen.in_loop:
+        told = f"in one of the rounds, {told if told.startswith('I ') else told[:1].lower() + told[1:]}"
+    return f"{shown}\n\n{_sentence(told)}"
 
 
 def title(seen: Observation, rng: Random) -> str:
@@ -94,9 +146,9 @@ def title(seen: Observation, rng: Random) -> str:
         return ""
     name = code(name)
     choices = {
-        Sort.WRONG_VALUE: (f"Wrong result from {name}", f"{name} returns something unexpected", f"{name} is wrong"),
+        Sort.WRONG_VALUE: (f"Wrong result from {name}", f"{name} returns something unexpected"),
         Sort.RAISES: (f"{name} raises {code(seen.error)}", f"Unexpected {code(seen.error)} from {name}"),
-        Sort.NOT_RAISED: (f"{name} does not raise {code(seen.error)}", f"{name} accepts bad input"),
+        Sort.NOT_RAISED: (f"{name} does not raise {code(seen.error)}", f"{name} does not refuse what it should"),
         Sort.WRONG_MESSAGE: (f"Wrong error message from {name}",),
     }.get(seen.sort, (f"Problem with {name}", f"{name} does not work as it should"))
     return rng.choice(choices)
@@ -127,25 +179,30 @@ def _tell(seen: Observation, it: str, rng: Random) -> str:
         place = template.format(where=seen.where, actual=code(seen.actual), expected=code(seen.expected))
         whole = f"{it} gives a wrong result" if seen.sort is Sort.WRONG_VALUE else f"{it} and {code(seen.other)} differ"
         return f"{whole}: {place}."
+    templates = REPORTS.get(seen.sort, ())
     if seen.sort is Sort.WRONG_VALUE and not seen.actual:
-        return rng.choice(UNKNOWN_ACTUAL).format(it=it, expected=code(seen.expected))
-    if seen.sort is Sort.UNEQUAL and not (seen.actual and seen.expected):
-        return f"{it} and {code(seen.other)} should be equal, but they differ."
-    shown = f" (I see {code(seen.actual)})" if seen.sort is Sort.FALSE and seen.actual else ""
-    return rng.choice(REPORTS[seen.sort]).format(
+        templates = UNKNOWN_ACTUAL
+    elif seen.sort is Sort.WRONG_VALUE and not _called(seen.code):
+        templates = PLAIN_VALUES
+    elif seen.sort is Sort.UNEQUAL and not (seen.actual and seen.expected):
+        templates = ("{it} and {other} should be equal, but they differ.",)
+    elif seen.sort is Sort.FALSE and seen.expected and seen.actual:
+        templates = TRUTH
+    elif seen.sort is Sort.RAISES and seen.expected:
+        templates = OTHER_ERROR
+    return rng.choice(templates).format(
         it=it,
         actual=code(seen.actual),
         expected=code(seen.expected),
+        truth=seen.expected,
         other=code(seen.other),
         error=_error(seen),
-        shown=shown,
+        shown=f" (I see {code(seen.actual)})" if seen.actual else "",
     )
 
 
 def _pointer(seen: Observation) -> str:
     """How to refer to the code that goes wrong when the whole example stands above."""
-    if seen.in_loop:
-        return "in one of the rounds, the last line"
     if inline(seen.code):
         return code(seen.code)
     return "the last line" if "\n" not in seen.code else "this"
@@ -155,8 +212,10 @@ def _error(seen: Observation) -> str:
     return code(f"{seen.error}: {seen.message}" if seen.message else seen.error)
 
 
-def _lead(rng: Random) -> str:
-    return rng.choice(LEADS)
+def _opened(lead: str, text: str) -> str:
+    if not lead:
+        return _sentence(text)
+    return f"{lead} {text}"
 
 
 def _sentence(text: str) -> str:
@@ -166,8 +225,13 @@ def _sentence(text: str) -> str:
 def _called(source: str) -> str:
     """The function that an expression calls last, without what it is called on; empty where it calls none."""
     node = parse_expression(source)
-    if isinstance(node, ast.Await):
-        node = node.value
+    while node is not None:
+        if isinstance(node, ast.Await):
+            node = node.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _BUILTINS and node.args:
+            node = node.args[0]
+        else:
+            break
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
         return ""
     name = unparse(node.func).rpartition(".")[2]
