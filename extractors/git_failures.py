@@ -15,8 +15,8 @@ _MAX_DETAIL = 600
 _MEANINGS: tuple[tuple[str, str], ...] = (
     (
         (
-            r"could not read (?:username|password)|authentication failed|terminal prompts disabled|permission denied \(|"
-            r"http basic: access denied|invalid credentials|returned error: 40[13]"
+            r"could not read (?:username|password)|authentication failed|terminal prompts disabled|"
+            r"permission denied \(|http basic: access denied|invalid credentials|returned error: 40[13]"
         ),
         (
             "it needs credentials that git does not have, or it does not exist (hosts answer the same to both). "

@@ -11,7 +11,7 @@ from schemas.errors import InvalidInput
 REMOTE_SCHEMES = ("https", "http", "ssh", "git")
 LOCAL_OWNER = "local"
 
-_SCP_ADDRESS = re.compile(r"^(?P<user>[A-Za-z0-9_.-]+@)?(?P<host>[A-Za-z0-9_.-]+):(?!//)(?P<path>.+)$")
+_SCP_ADDRESS = re.compile(r"^(?P<user>[A-Za-z0-9_.-]+@)?(?P<host>[A-Za-z0-9_.-]+):(?!//|:)(?P<path>.+)$")
 _BUNDLE_SIGNATURE = re.compile(rb"# v[23] git bundle\n")
 _FORMS = "an https or ssh URL, a local repository, a file:// URL or a git bundle"
 

@@ -1,0 +1,454 @@
+"""Trees of pinned commits from every kind of source, and what hostile or broken sources may not do."""
+
+import base64
+import os
+import shutil
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from extractors.acquire import acquire
+from schemas.errors import CloneFailed, InvalidInput
+
+_DATE = "2024-03-01T12:00:00+02:00"
+_ENVIRONMENT = {
+    "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.org", "GIT_AUTHOR_DATE": _DATE,
+    "GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.org", "GIT_COMMITTER_DATE": _DATE,
+}  # fmt: skip
+
+
+def git(place, *arguments):
+    command = ["git", "-c", "protocol.file.allow=always", "-C", str(place), *arguments]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, env={**os.environ, **_ENVIRONMENT}
+    ).stdout.strip()
+
+
+def commit(place, **files):
+    for name, content in files.items():
+        path = Path(place, name.replace("__", "/").replace("_dot_", "."))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode())
+    git(place, "add", "-A")
+    git(place, "commit", "-q", "-m", "x")
+    return git(place, "rev-parse", "HEAD")
+
+
+def contents(tree):
+    return {path.relative_to(tree).as_posix(): path.read_bytes() for path in sorted(tree.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def own_git_configuration(tmp_path, monkeypatch):
+    """No setting of the machine takes part."""
+    (tmp_path / "gitconfig").write_text("")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path / "gitconfig"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    place = tmp_path_factory.mktemp("template") / "proj"
+    git(place.parent, "init", "-q", "-b", "main", str(place))
+    commit(place, a_dot_py="one\n")
+    git(place, "tag", "-a", "v1.0", "-m", "v1.0")
+    (place / "run").write_text("#!/bin/sh\n")
+    (place / "run").chmod(0o755)
+    (place / "link").symlink_to("a.py")
+    commit(place, pkg__b_dot_py="two\n")
+    return place
+
+
+@pytest.fixture
+def repo(tmp_path, template):
+    return shutil.copytree(template, tmp_path / "proj", symlinks=True)
+
+
+@pytest.fixture
+def get(tmp_path):
+    """`acquire` into a fresh folder, with one cache for the whole test."""
+    counter = iter(range(100))
+
+    def run(source, ref=None):
+        return acquire(str(source), ref=ref, cache_dir=tmp_path / "cache", destination=tmp_path / f"out{next(counter)}")
+
+    return run
+
+
+def test_tree_is_the_commit_with_modes_and_links_and_without_git(repo, get):
+    tree = get(repo).path
+    assert sorted(path.name for path in tree.iterdir()) == ["a.py", "link", "pkg", "run"]
+    assert os.access(tree / "run", os.X_OK)
+    assert not os.access(tree / "a.py", os.X_OK)
+    assert (tree / "link").readlink() == Path("a.py")
+
+
+def test_reference_is_pinned_with_time_in_utc_and_version_from_tags(repo, get):
+    ref = get(repo).ref
+    head = git(repo, "rev-parse", "HEAD")
+    assert (ref.name, ref.url, ref.commit) == ("local/proj", "local/proj", head)
+    assert ref.committed_at == datetime(2024, 3, 1, 10, tzinfo=UTC)
+    assert ref.version == f"v1.0-1-g{head[:12]}"
+
+
+def test_version_is_empty_without_tags(repo, get):
+    git(repo, "tag", "-d", "v1.0")
+    assert get(repo).ref.version == ""
+
+
+def test_uncommitted_changes_are_left_out(repo, get):
+    (repo / "a.py").write_text("changed\n")
+    assert (get(repo).path / "a.py").read_text() == "one\n"
+
+
+@pytest.mark.parametrize("form", ["main", "refs/heads/main", "HEAD", None])
+def test_branch_and_head_give_the_newest_commit(repo, get, form):
+    assert get(repo, form).ref.commit == git(repo, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("form", ["v1.0", "refs/tags/v1.0", "full", "short"])
+def test_tag_and_hash_give_an_older_commit(repo, get, form):
+    older = git(repo, "rev-parse", "HEAD~1")
+    assert get(repo, {"full": older, "short": older[:9]}.get(form, form)).ref.commit == older
+
+
+def test_branch_named_like_a_hash_is_the_branch(repo, get):
+    git(repo, "branch", "beef", "HEAD~1")
+    assert get(repo, "beef").ref.commit == git(repo, "rev-parse", "HEAD~1")
+
+
+@pytest.mark.parametrize("ref", ["nope", "dead1234", "f" * 40, "--all", "main^{/x}"])
+def test_unknown_ref_names_what_there_is(repo, get, ref):
+    with pytest.raises(CloneFailed, match=r"no branch, tag or commit.*--ref.*main, v1\.0"):
+        get(repo, ref)
+
+
+def test_name_of_both_a_branch_and_a_tag_is_refused(repo, get):
+    git(repo, "tag", "both", "HEAD")
+    git(repo, "branch", "both", "HEAD~1")
+    with pytest.raises(CloneFailed, match="refs/tags/both"):
+        get(repo, "both")
+
+
+def test_empty_repository_is_refused(tmp_path, get):
+    git(tmp_path, "init", "-q", "empty")
+    with pytest.raises(CloneFailed, match="empty repository"):
+        get(tmp_path / "empty")
+
+
+def test_bare_repository_file_url_and_bundle_give_the_same_tree(repo, tmp_path, get):
+    git(tmp_path, "clone", "-q", "--bare", str(repo), "bare.git")
+    git(repo, "bundle", "create", str(tmp_path / "all.bundle"), "--all")
+    trees = [get(source) for source in (repo, tmp_path / "bare.git", f"file://{repo}", tmp_path / "all.bundle")]
+    assert len({tree.ref.commit for tree in trees}) == 1
+    assert all(contents(tree.path) == contents(trees[0].path) for tree in trees)
+
+
+def test_bundle_without_a_head_gives_its_only_branch(repo, tmp_path, get):
+    git(repo, "bundle", "create", str(tmp_path / "main.bundle"), "main")
+    assert get(tmp_path / "main.bundle").ref.commit == git(repo, "rev-parse", "main")
+
+
+def test_linked_work_tree_and_shallow_clone_are_sources_too(repo, tmp_path, get):
+    git(repo, "worktree", "add", "-q", str(tmp_path / "linked"), "-b", "other")
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{repo}", "shallow")
+    head = git(repo, "rev-parse", "HEAD")
+    assert get(tmp_path / "linked").ref.commit == head
+    assert get(tmp_path / "shallow").ref.commit == head
+
+
+def test_source_is_not_changed_by_a_byte(repo, get):
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(repo.rglob("*")) if path.is_file()}
+    get(repo)
+    assert {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(repo.rglob("*")) if path.is_file()
+    } == before
+
+
+def test_second_run_fetches_what_is_new_into_the_same_copy(repo, tmp_path, get):
+    get(repo)
+    [copy] = (tmp_path / "cache" / "git").glob("*.git")
+    inode = copy.stat().st_ino
+    newer = commit(repo, c_dot_py="three\n")
+    assert get(repo).ref.commit == newer
+    assert [path.stat().st_ino for path in (tmp_path / "cache" / "git").glob("*.git")] == [inode]
+
+
+def test_rewritten_branch_and_deleted_branch_are_followed(repo, get):
+    git(repo, "branch", "gone")
+    get(repo)
+    git(repo, "branch", "-D", "gone")
+    git(repo, "reset", "-q", "--hard", "HEAD~1")
+    rewritten = commit(repo, d_dot_py="four\n")
+    assert get(repo).ref.commit == rewritten
+    with pytest.raises(CloneFailed, match="no branch"):
+        get(repo, "gone")
+
+
+def test_known_commit_needs_no_source(repo, get):
+    ref = get(repo).ref
+    git_folder = repo / ".git"
+    for path in git_folder.rglob("*.pack"):
+        path.unlink()
+    (git_folder / "refs" / "heads" / "main").write_text("0" * 40 + "\n")
+    assert get(repo, ref.commit).ref == ref
+
+
+@pytest.mark.parametrize("left_behind", ["partial", "broken", "lock"])
+def test_killed_run_does_not_poison_the_cache(repo, tmp_path, get, left_behind):
+    get(repo)
+    cache = tmp_path / "cache" / "git"
+    [copy] = cache.glob("*.git")
+    if left_behind == "partial":
+        copy.rename(cache / f"{copy.name}.abc.partial")
+    elif left_behind == "broken":
+        (copy / "HEAD").unlink()
+    else:
+        (copy / "packed-refs.lock").write_text("")
+        (copy / "refs" / "heads" / "main.lock").write_text("")
+        commit(repo, c_dot_py="three\n")
+    assert get(repo).ref.commit == git(repo, "rev-parse", "HEAD")
+    assert not list(cache.glob("*.partial"))
+
+
+def test_parallel_runs_share_one_copy(repo, tmp_path, get):
+    with ThreadPoolExecutor(4) as pool:
+        trees = list(pool.map(lambda _: get(repo), range(4)))
+    assert len({tree.ref for tree in trees}) == 1
+    assert len({str(contents(tree.path)) for tree in trees}) == 1
+    assert len(list((tmp_path / "cache" / "git").glob("*.git"))) == 1
+
+
+def test_taken_destination_is_refused_and_left_alone(repo, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("x")
+    with pytest.raises(InvalidInput, match="not an empty folder"):
+        acquire(str(repo), ref=None, cache_dir=tmp_path / "cache", destination=tmp_path / "out")
+    assert contents(tmp_path / "out") == {"mine": b"x"}
+
+
+def test_failure_leaves_nothing_at_the_destination(repo, tmp_path):
+    with pytest.raises(CloneFailed):
+        acquire(str(repo), ref="nope", cache_dir=tmp_path / "cache", destination=tmp_path / "trees" / "out")
+    assert list((tmp_path / "trees").iterdir()) == []
+
+
+def test_bytes_come_out_as_they_went_in(repo, get, own_git_configuration):
+    own_git_configuration.write_text(
+        '[core]\n\tautocrlf = true\n[filter "lfs"]\n\tsmudge = sed s/./X/g\n\trequired = true\n'
+    )
+    attributes = "*.py text eol=crlf ident export-subst\n*.bin filter=lfs\n*.txt working-tree-encoding=UTF-16\nhid export-ignore\n"
+    (repo / ".gitattributes").write_text(attributes)
+    raw = {"k.py": b"# $Id$ $Format:%H$\n", "k.bin": b"data", "k.txt": b"text\n", "hid": b"hidden"}
+    blobs = {name: git_blob(repo, content) for name, content in raw.items()}
+    for name, blob in blobs.items():
+        git(repo, "update-index", "--add", "--cacheinfo", f"100644,{blob},{name}")
+    git(repo, "update-index", "--add", ".gitattributes")
+    git(repo, "commit", "-q", "-m", "x")
+    tree = get(repo).path
+    assert {name: (tree / name).read_bytes() for name in raw} == raw
+
+
+def git_blob(place, content):
+    command = ["git", "-C", str(place), "hash-object", "-w", "--no-filters", "--stdin"]
+    return subprocess.run(command, input=content, check=True, capture_output=True).stdout.decode().strip()
+
+
+def test_nothing_that_the_source_configures_runs(repo, tmp_path, get, own_git_configuration):
+    trap = tmp_path / "trap"
+    trap.write_text(f'#!/bin/sh\ntouch {tmp_path}/sprung\nexec "$@"\n')
+    trap.chmod(0o755)
+    for key in ("core.fsmonitor", "core.sshCommand", "uploadpack.packObjectsHook", "core.pager", "core.askPass"):
+        git(repo, "config", key, str(trap))
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("post-checkout", "post-index-change", "reference-transaction", "post-update", "pre-receive"):
+        (hooks / name).symlink_to(trap)
+    git(repo, "config", "core.hooksPath", str(hooks))
+    (tmp_path / "sprung").unlink(missing_ok=True)
+    own_git_configuration.write_text(f"[core]\n\thooksPath = {hooks}\n\tfsmonitor = {trap}\n")
+    get(repo)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_callers_own_repository_takes_no_part(repo, tmp_path, get, monkeypatch):
+    git(tmp_path, "init", "-q", "caller")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "caller" / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "caller" / "index"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "caller"))
+    checkout = get(repo)
+    assert (checkout.path / "a.py").exists()
+    assert not (tmp_path / "caller" / "index").exists()
+
+
+def test_submodules_are_included_at_any_depth(repo, tmp_path, get):
+    for name in ("deep", "lib"):
+        git(tmp_path, "init", "-q", "-b", "main", name)
+        commit(tmp_path / name, file=name)
+    git(tmp_path / "lib", "submodule", "--quiet", "add", "../deep", "vendored/deep")
+    git(tmp_path / "lib", "commit", "-q", "-m", "y")
+    git(repo, "submodule", "--quiet", "add", "../lib", "ext/lib")
+    commit(repo, x="x")
+    for clone in ("lib", "proj"):  # the addresses alone must do
+        subprocess.run(["rm", "-rf", str(tmp_path / clone / ".git" / "modules")], check=True)
+    tree = get(repo).path
+    assert (tree / "ext" / "lib" / "file").read_text() == "lib"
+    assert (tree / "ext" / "lib" / "vendored" / "deep" / "file").read_text() == "deep"
+    assert not list(tree.rglob(".git"))
+
+
+def test_submodule_that_is_checked_out_locally_needs_no_address(repo, tmp_path, get):
+    git(tmp_path, "init", "-q", "-b", "main", "lib")
+    commit(tmp_path / "lib", file="lib")
+    git(repo, "submodule", "--quiet", "add", "../lib", "lib")
+    git(repo, "config", "-f", ".gitmodules", "submodule.lib.url", "https://nowhere.invalid/lib")
+    commit(repo, x="x")
+    assert (get(repo).path / "lib" / "file").read_text() == "lib"
+
+
+@pytest.mark.parametrize("fault", ["address", "commit", "unlisted"])
+def test_submodule_that_cannot_be_had_is_named(repo, tmp_path, get, fault):
+    git(tmp_path, "init", "-q", "-b", "main", "lib")
+    commit(tmp_path / "lib", file="lib")
+    git(repo, "submodule", "--quiet", "add", "../lib", "ext/lib")
+    commit(repo, x="x")
+    subprocess.run(["rm", "-rf", str(repo / ".git" / "modules")], check=True)
+    if fault == "address":
+        (tmp_path / "lib").rename(tmp_path / "moved")
+    elif fault == "commit":
+        git(repo, "update-index", "--cacheinfo", f"160000,{'1' * 40},ext/lib")
+        git(repo, "commit", "-q", "-m", "y")
+    else:
+        git(repo, "rm", "-q", "--cached", ".gitmodules")
+        git(repo, "commit", "-q", "-m", "y")
+    with pytest.raises(CloneFailed, match="submodule 'ext/lib' of"):
+        get(repo)
+
+
+class _GitServer(BaseHTTPRequestHandler):
+    """git's own smart HTTP program behind Python's server; /private asks for a password, /partial can filter."""
+
+    def do_GET(self):
+        self._serve(b"")
+
+    def do_POST(self):
+        self._serve(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+    def _serve(self, body):
+        path, _, query = self.path.partition("?")
+        wanted = "Basic " + base64.b64encode(b"me:hunter22").decode()
+        if path.startswith("/private") and self.headers.get("Authorization") != wanted:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="x"')
+            self.end_headers()
+            return
+        environment = {
+            "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(self.server.root), "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+        }  # fmt: skip
+        done = subprocess.run(["git", "http-backend"], input=body, capture_output=True, env=environment, check=False)
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
+        self.send_response(int(headers.pop("Status", "200").split()[0]))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(repo, tmp_path):
+    """Base URL of a server with `repo` under /partial/proj.git, /full/proj.git and /private/proj.git."""
+    root = tmp_path / "served"
+    for kind in ("partial", "full", "private"):
+        git(tmp_path, "clone", "-q", "--bare", str(repo), str(root / kind / "proj.git"))
+    for key in ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
+        git(root / "partial" / "proj.git", "config", key, "true")
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), _GitServer)
+    httpd.root = root
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{httpd.server_port}"
+    httpd.shutdown()
+    httpd.server_close()
+    thread.join()
+
+
+def test_remote_copy_is_partial_where_the_server_allows(server, repo, tmp_path, get):
+    commit(repo, a_dot_py="changed\n")
+    git(repo, "push", "-q", str(tmp_path / "served" / "partial" / "proj.git"), "main")
+    checkout = get(f"{server}/partial/proj.git")
+    assert checkout.ref.name == "partial/proj"
+    assert checkout.ref.version.startswith("v1.0-2-g")
+    assert (checkout.path / "a.py").read_text() == "changed\n"
+    [copy] = (tmp_path / "cache" / "git").glob("*.git")
+    missing = git(copy, "rev-list", "--objects", "--all", "--missing=print").count("\n?")
+    assert missing == 1  # the old a.py: history's contents stay on the server
+
+
+def test_server_that_cannot_filter_gives_a_full_copy(server, repo, get):
+    assert get(f"{server}/full/proj.git", "v1.0").ref.commit == git(repo, "rev-parse", "v1.0^{commit}")
+
+
+def test_commit_that_no_branch_reaches_is_asked_for_by_hash(server, repo, tmp_path, get):
+    hidden = commit(repo, hidden="x")
+    bare = tmp_path / "served" / "partial" / "proj.git"
+    git(repo, "push", "-q", str(bare), "HEAD:refs/pull/1/head")
+    assert get(f"{server}/partial/proj.git", hidden).ref.commit == hidden
+
+
+def test_private_repository_without_credentials_says_so(server, get):
+    with pytest.raises(CloneFailed, match="needs credentials"):
+        get(f"{server}/private/proj.git")
+
+
+def test_wrong_address_says_so(server, get):
+    with pytest.raises(CloneFailed, match="no Git repository at this address"):
+        get(f"{server}/full/nothing.git")
+
+
+def test_closed_port_says_that_nobody_answers(get):
+    with pytest.raises(CloneFailed, match="does not answer"):
+        get("http://127.0.0.1:9/a/b.git")
+
+
+def test_credentials_come_from_gits_helper_and_are_stored_nowhere(server, tmp_path, get, own_git_configuration):
+    own_git_configuration.write_text(
+        '[credential]\n\thelper = "!f() { echo username=me; echo password=hunter22; }; f"\n'
+    )
+    checkout = get(f"{server}/private/proj.git")
+    assert checkout.ref.url == f"{server}/private/proj.git"
+    for path in (tmp_path / "cache").rglob("*"):
+        assert path.is_dir() or b"hunter22" not in path.read_bytes()
+
+
+def test_credentials_in_the_source_are_neither_used_nor_told(server, tmp_path, get):
+    with pytest.raises(CloneFailed) as caught:
+        get(server.replace("//", "//me:hunter22@") + "/private/proj.git")
+    assert "hunter22" not in str(caught.value)
+    assert "hunter22" not in repr(caught.value.__context__)
+    for path in (tmp_path / "cache").rglob("*"):
+        assert path.is_dir() or b"hunter22" not in path.read_bytes()
+
+
+def test_submodule_of_a_remote_may_not_lie_on_this_machine(server, repo, tmp_path, get):
+    git(tmp_path, "init", "-q", "-b", "main", "secret")
+    commit(tmp_path / "secret", file="secret")
+    git(repo, "submodule", "--quiet", "add", f"file://{tmp_path}/secret", "secret")
+    commit(repo, x="x")
+    git(repo, "push", "-q", str(tmp_path / "served" / "full" / "proj.git"), "main")
+    with pytest.raises(CloneFailed, match=r"submodule 'secret' of .* lies on this machine"):
+        get(f"{server}/full/proj.git")
