@@ -192,8 +192,9 @@ def _verify(subject: _Subject) -> PlanStep:
     else:
         one = len(facts.pass_to_pass) == 1
         rest = f"{_count(len(facts.pass_to_pass), 'passing test')}, none of which executes the edited code,"
-    listed = (executing or list(facts.pass_to_pass))[:MAX_VERIFY_TESTS]
-    tests = (*facts.fail_to_pass, *listed)
+    modules = files_of(facts.fail_to_pass)
+    neighbours = [test for test in facts.pass_to_pass if test.partition("::")[0] in modules]
+    tests = (*facts.fail_to_pass, *(executing or neighbours)[:MAX_VERIFY_TESTS])
     return PlanStep(
         kind=StepKind.VERIFY,
         description=f"{failing} {verb}; {rest} still {'passes' if one else 'pass'}",
