@@ -105,11 +105,10 @@ class PythonCallGraph:
         for chain in scope.implicit:
             yield from self._members(path, scope, chain, known_receiver=True)
         for chain in scope.decorators:
-            # The wrapper that a decorator put around this function runs with it.
+            # The wrapper that a decorator put around this function runs with it, however deep it is defined.
             value = self._names.evaluate(path, self._around(path, scope), chain)
             if value is not None and value.kind is Kind.FUNCTION:
-                inside = self._names.module(value.path).members(value.name)
-                yield from (FunctionRef(value.path, member.name) for member in inside)
+                yield from (FunctionRef(value.path, name) for name in self._names.module(value.path).inside(value.name))
         for name in scope.parameters:
             fixture = self._names.fixture(path, scope, name)
             if fixture:

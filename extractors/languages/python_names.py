@@ -104,6 +104,12 @@ class Module:
             if dotted.startswith(prefix) and "." not in dotted[len(prefix) :]:
                 yield from (scope for scope in scopes if scope.kind is not EntityKind.CLASS)
 
+    def inside(self, name: str) -> Iterator[str]:
+        """Names of the functions defined anywhere inside a function."""
+        for dotted, scopes in self.by_name.items():
+            if dotted.startswith(f"{name}.") and scopes[-1].kind is not EntityKind.CLASS:
+                yield dotted
+
 
 EMPTY_MODULE = Module(
     (Scope("", None, (), {}, {}, (), (), (), (), (), (), (), {}, "", autouse=False),),
@@ -152,11 +158,22 @@ class Names:
             value, steps = (Value(Kind.SUPER, path, owner) if owner else None), steps[1:]
         else:
             value = self.lookup(path, scope, root[0], depth + 1)
+        receiver: Value | None = None
         for step in steps:
             if value is None:
                 return None
-            value = self.called(value, depth + 1) if step == "()" else self.attribute(value, step[1:], depth + 1)
+            if step != "()":
+                receiver, value = value, self.attribute(value, step[1:], depth + 1)
+            elif receiver is not None and self._gives_its_receiver(value):
+                # Not the class that defines the method: the object may be of a subclass.
+                value = receiver
+            else:
+                receiver, value = None, self.called(value, depth + 1)
         return value
+
+    def _gives_its_receiver(self, value: Value) -> bool:
+        scopes = self.scopes(value.ref) if value.kind is Kind.FUNCTION else ()
+        return any(item.kind is EntityKind.METHOD and set(item.parameters[:1]) & set(item.returns) for item in scopes)
 
     def lookup(self, path: str, scope: Scope, name: str, depth: int = 0) -> Value | None:
         """What a bare name stands for, by Python's order: local, enclosing functions, module, builtins."""

@@ -1,8 +1,11 @@
 """One pass over a Python file: its scopes, and in each the names, calls and imports that a call graph needs."""
 
+from itertools import product
+
 from tree_sitter import Node, Tree
 
 from extractors.languages.python_scopes import (
+    BINARY,
     UNKNOWN,
     Import,
     Scope,
@@ -16,10 +19,7 @@ from extractors.languages.python_scopes import (
 )
 from schemas.code import EntityKind
 
-_BINARY = {
-    "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "**": "pow", "@": "matmul",
-    "&": "and", "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift",
-}  # fmt: skip
+_SEQUENCES = frozenset({"pattern_list", "tuple_pattern", "list_pattern", "expression_list", "tuple", "list"})
 _COMPARE = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
 _UNARY = {"-": "neg", "+": "pos", "~": "invert"}
 _BUILTIN_CALLS = {
@@ -200,7 +200,12 @@ class _Scanner:
         chain = chain_of(right) if right is not None else UNKNOWN
         if annotation is not None and chain[0] in "?!":
             chain = annotated(annotation)
-        self.target(left, chain, scope)
+        values = right.named_children if right is not None and right.type in _SEQUENCES else []
+        if left.type in _SEQUENCES and left.named_child_count == len(values):
+            for part, value in zip(left.named_children, values, strict=True):
+                self.target(part, chain_of(value), scope)
+        else:
+            self.target(left, chain, scope)
         if right is not None:
             self.push([right], scope)
 
@@ -224,7 +229,7 @@ class _Scanner:
 
     def augmented(self, node: "Node", scope: ScopeBuilder) -> None:
         left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
-        operator = _BINARY.get(text_of(node.child_by_field_name("operator")).removesuffix("="))
+        operator = BINARY.get(text_of(node.child_by_field_name("operator")).removesuffix("="))
         if left is not None and operator:
             scope.implicit[f"{chain_of(left)}.__i{operator}__"] = None
             scope.implicit[f"{chain_of(left)}.__{operator}__"] = None
@@ -311,7 +316,7 @@ class _Scanner:
         self.children(node, scope)
 
     def binary(self, node: "Node", scope: ScopeBuilder) -> None:
-        operator = _BINARY.get(text_of(node.child_by_field_name("operator")))
+        operator = BINARY.get(text_of(node.child_by_field_name("operator")))
         if operator:
             scope.implicit[f"{chain_of(node.child_by_field_name('left'))}.__{operator}__"] = None
             scope.implicit[f"{chain_of(node.child_by_field_name('right'))}.__r{operator}__"] = None
@@ -331,6 +336,8 @@ class _Scanner:
             if operator.type in {"in", "not in"}:
                 scope.implicit[f"{chain_of(right)}.__contains__"] = None
             elif operator.type in _COMPARE:
-                for operand in (left, right):
-                    scope.implicit[f"{chain_of(operand)}.__{_COMPARE[operator.type]}__"] = None
+                # Without a `__ne__` of its own, an object answers `!=` by its `__eq__`.
+                methods = ("eq", "ne") if operator.type == "!=" else (_COMPARE[operator.type],)
+                for operand, method in product((left, right), methods):
+                    scope.implicit[f"{chain_of(operand)}.__{method}__"] = None
         self.children(node, scope)

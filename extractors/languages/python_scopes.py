@@ -22,6 +22,11 @@ _LITERALS = frozenset(
     )
 )
 
+BINARY = {
+    "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "**": "pow", "@": "matmul",
+    "&": "and", "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift",
+}  # fmt: skip
+
 
 class Import(NamedTuple):
     """What a local name was imported from."""
@@ -122,6 +127,10 @@ def chain_of(node: "Node | None") -> str:
         elif kind == "call":
             tail.append("()")
             node = node.child_by_field_name("function")
+        elif kind == "binary_operator":
+            operator = BINARY.get(text_of(node.child_by_field_name("operator")), "")
+            tail.append(f".__{operator}__()")
+            node = node.child_by_field_name("left")
         elif kind in {"parenthesized_expression", "await"} and node.named_child_count == 1:
             node = node.named_child(0)
         elif kind == "identifier":

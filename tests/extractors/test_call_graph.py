@@ -74,6 +74,25 @@ def test_calls_of_a_function(text, expected):
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def f():\n    a, b = B(), A()\n    b.m()\n", {"B", "A", "A.m"}),
+        ("def f():\n    return (A() + 1).m()\n", {"A", "A.__add__", "A.m"}),
+        ("def f():\n    return A().add(1).over()\n", {"A", "A.add", "A.over"}),
+        ("def f():\n    return B().add(1).over()\n", {"B", "A.add", "B.over"}),
+        ("def f():\n    return A() != 1\n", {"A", "A.__eq__"}),
+    ],
+)
+def test_types_are_followed_through_expressions(text, expected):
+    classes = (
+        "class A:\n    def m(self): 0\n    def over(self): 0\n    def add(self, x): return self\n"
+        "    def __add__(self, o): return A.new()\n    def __eq__(self, o): 0\n"
+        "    @classmethod\n    def new(cls): return cls()\nclass B(A):\n    def over(self): 1\n"
+    )
+    assert callees(classes + text, "f") == expected
+
+
+@pytest.mark.parametrize(
     ("text", "name", "expected"),
     [
         ("class A:\n    def f(self): self.g()\n    def g(self): pass\n", "A.f", {"A.g"}),
@@ -95,6 +114,11 @@ def test_calls_of_a_function(text, expected):
             {"C.m"},
         ),
         ("class A:\n    def g(self): 0\n    @staticmethod\n    def f(self): self.unknown_name()\n", "A.f", set()),
+        (
+            "def d(n):\n    def w(g):\n        def x(): g()\n        return x\n    return w\n@d(1)\ndef f(): 0\n",
+            "f",
+            {"d.w", "d.w.x"},
+        ),
         ("def d(g):\n    def w(): return g()\n    return w\n@d\ndef f(): pass\n", "f", {"d.w"}),
     ],
 )
