@@ -84,6 +84,7 @@ def _in_folder(files: Tree, folder: str, name: str, declared: _Declared) -> list
         _module_name(name).removesuffix("_python"),
     }
     found: set[str] = set()
+    known = frozenset(files.python_files)
     for path in files.python_files:
         if not path.startswith(prefix):
             continue
@@ -93,7 +94,7 @@ def _in_folder(files: Tree, folder: str, name: str, declared: _Declared) -> list
                 found.add(path)
             continue
         own = _module_name(top) in own_names
-        regular = files.has(f"{prefix}{top}/__init__.py")
+        regular = f"{prefix}{top}/__init__.py" in known
         conventional = own or (top not in NOT_PACKAGES and not top.startswith("_") and (regular or bool(folder)))
         wanted = any(fnmatch.fnmatchcase(top, pattern.partition(".")[0]) for pattern in declared.include)
         unwanted = any(fnmatch.fnmatchcase(top, pattern) for pattern in declared.exclude)

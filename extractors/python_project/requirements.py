@@ -9,6 +9,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from extractors.git_failures import scrub
 from extractors.tree import Tree
 
 _MAX_REQUIREMENTS = 500
@@ -51,7 +52,7 @@ def parse_requirements(lines: Iterable[str], *, own_name: str = "") -> Found:
         try:
             requirement = Requirement(line)
         except InvalidRequirement:
-            left_out.append(f"{line[:80]} (not a requirement that an index can serve)")
+            left_out.append(f"{scrub(line)[:80]} (not a requirement that an index can serve)")
             continue
         if own_name and canonicalize_name(requirement.name) == canonicalize_name(own_name):
             extras += sorted(requirement.extras)

@@ -70,7 +70,9 @@ def sort_files(files: Tree, packages: Packages, config: PytestConfig) -> Sources
 class _Sorter:
     def __init__(self, packages: Packages, config: PytestConfig) -> None:
         self._roots = packages.roots
-        self._patterns = config.python_files
+        # A pattern that takes every file says nothing about which of a package's files are tests.
+        narrow = (pattern for pattern in config.python_files if pattern.strip("*?") not in {"", ".py"})
+        self._patterns = tuple(dict.fromkeys((*narrow, *DEFAULT_PYTHON_FILES)))
         self.test_roots = tuple(path for path in config.testpaths if path != ".")
         # A folder that pytest is told to look into holds tests alone, unless it is a package's or holds one.
         self._test_folders = tuple(
@@ -97,10 +99,7 @@ class _Sorter:
         return named and (not folders or folders[0] not in _NOT_TESTS)
 
     def _is_named(self, path: str, name: str) -> bool:
-        patterns = (
-            self._patterns if all(re.search(r"test", pattern) for pattern in self._patterns) else DEFAULT_PYTHON_FILES
-        )
-        return any(fnmatch.fnmatchcase(path if "/" in pattern else name, pattern) for pattern in patterns)
+        return any(fnmatch.fnmatchcase(path if "/" in pattern else name, pattern) for pattern in self._patterns)
 
 
 def _overlap(folder: str, root: str) -> bool:
