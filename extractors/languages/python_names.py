@@ -10,6 +10,15 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from extractors.call_graph import FunctionRef, SourceFiles
+from extractors.languages.python_modules import (
+    EMPTY_MODULE,
+    Module,
+    enclosing_class,
+    encloses,
+    file_of,
+    module_names,
+    visible,
+)
 from extractors.languages.python_scan import scan_module
 from extractors.languages.python_scopes import BUILTIN, UNKNOWN, Import, Scope
 from schemas.code import EntityKind
@@ -82,40 +91,6 @@ _BUILTIN_NAMES = frozenset(
 )
 
 
-class Module:
-    """The scopes of one file by name."""
-
-    def __init__(self, scopes: tuple[Scope, ...]) -> None:
-        self.top = scopes[0]
-        self.by_name: dict[str, list[Scope]] = {}
-        self.classes = [scope.name for scope in scopes if scope.kind is EntityKind.CLASS]
-        for scope in scopes[1:]:
-            self.by_name.setdefault(scope.name, []).append(scope)
-
-    def defined(self, name: str) -> Scope | None:
-        """The last definition of a name, as when the module has run."""
-        found = self.by_name.get(name)
-        return found[-1] if found else None
-
-    def members(self, name: str) -> Iterator[Scope]:
-        """Functions directly inside a class or function."""
-        prefix = f"{name}." if name else ""
-        for dotted, scopes in self.by_name.items():
-            if dotted.startswith(prefix) and "." not in dotted[len(prefix) :]:
-                yield from (scope for scope in scopes if scope.kind is not EntityKind.CLASS)
-
-    def inside(self, name: str) -> Iterator[str]:
-        """Names of the functions defined anywhere inside a function."""
-        for dotted, scopes in self.by_name.items():
-            if dotted.startswith(f"{name}.") and scopes[-1].kind is not EntityKind.CLASS:
-                yield dotted
-
-
-EMPTY_MODULE = Module(
-    (Scope("", None, (), {}, {}, (), (), (), (), (), (), (), {}, "", autouse=False),),
-)
-
-
 class Names:
     """Resolves names and chains over the files of a tree; files are scanned when a name first leads to them."""
 
@@ -125,7 +100,7 @@ class Names:
         self._paths = sorted({*files.source_files, *files.test_files})
         self._known = frozenset(self._paths)
         self._test_files = frozenset(files.test_files)
-        self._modules = _module_names(self._paths, self._known)
+        self._modules = module_names(self._paths, self._known)
         self._bases: dict[FunctionRef, tuple[FunctionRef, ...]] = {}
         self._resolving: set[FunctionRef] = set()
         self._budget = MAX_STEPS
@@ -178,7 +153,7 @@ class Names:
     def lookup(self, path: str, scope: Scope, name: str, depth: int = 0) -> Value | None:
         """What a bare name stands for, by Python's order: local, enclosing functions, module, builtins."""
         module = self.module(path)
-        for around in _visible(module, scope):
+        for around in visible(module, scope):
             found, value = self._in_scope(path, around, name, depth)
             if found:
                 return value
@@ -220,7 +195,7 @@ class Names:
             return None
         for place in (path, *self._conftests(path)):
             offered = [item for items in self.module(place).by_name.values() for item in items if item.fixture == name]
-            usable = [item for item in offered if item != scope and _encloses(item, scope, same_file=place == path)]
+            usable = [item for item in offered if item != scope and encloses(item, scope, same_file=place == path)]
             if usable:
                 return FunctionRef(place, max(usable, key=lambda item: item.name.count(".")).name)
         return None
@@ -230,7 +205,7 @@ class Names:
         for place in (path, *self._conftests(path)):
             for items in self.module(place).by_name.values():
                 for item in items:
-                    if item.autouse and _encloses(item, scope, same_file=place == path):
+                    if item.autouse and encloses(item, scope, same_file=place == path):
                         yield FunctionRef(place, item.name)
 
     def _conftests(self, path: str) -> Iterator[str]:
@@ -323,7 +298,7 @@ class Names:
         found: list[FunctionRef] = []
         self._resolving.add(ref)
         for scope in self.scopes(ref):
-            around = next((item for item in _visible(module, scope) if item is not scope), module.top)
+            around = next((item for item in visible(module, scope) if item is not scope), module.top)
             for chain in scope.bases:
                 base = self.evaluate(ref.path, around, chain)
                 if base is not None and base.kind is Kind.CLASS and base.ref != ref:
@@ -363,34 +338,10 @@ class Names:
         if level:
             for _ in range(level - 1):
                 folder = folder.parent
-            found = _file_of(folder / name.replace(".", "/") if name else folder, self._known)
+            found = file_of(folder / name.replace(".", "/") if name else folder, self._known)
         else:
-            found = self._modules.get(name) or _file_of(folder / name.replace(".", "/"), self._known)
+            found = self._modules.get(name) or file_of(folder / name.replace(".", "/"), self._known)
         return Value(Kind.MODULE, found) if found else None
-
-
-def enclosing_class(module: Module, scope: Scope) -> str:
-    """Name of the innermost class around a scope; empty where there is none."""
-    name = scope.name
-    while name:
-        name = name.rpartition(".")[0]
-        around = module.defined(name)
-        if around is not None and around.kind is EntityKind.CLASS:
-            return name
-    return ""
-
-
-def _visible(module: Module, scope: Scope) -> Iterator[Scope]:
-    """The scope, the functions around it, the module; classes around it are not visible from inside a function."""
-    yield scope
-    name = scope.name
-    while name:
-        name = name.rpartition(".")[0]
-        around = module.defined(name) if name else module.top
-        if around is not None and around.kind is not EntityKind.CLASS:
-            yield around
-    if scope.kind is None and scope is not module.top:
-        yield module.top
 
 
 def _receiver(path: str, scope: Scope) -> Value | None:
@@ -399,32 +350,3 @@ def _receiver(path: str, scope: Scope) -> Value | None:
     owner, _, own = scope.name.rpartition(".")
     on_class = "classmethod" in scope.decorators or own in {"__new__", "__init_subclass__", "__class_getitem__"}
     return Value(Kind.CLASS if on_class else Kind.INSTANCE, path, owner)
-
-
-def _encloses(fixture: Scope, scope: Scope, *, same_file: bool) -> bool:
-    """Whether a fixture is in reach of a test: at module level, or in a class around the test."""
-    owner = fixture.name.rpartition(".")[0]
-    return not owner or (same_file and scope.name.startswith(f"{owner}."))
-
-
-def _file_of(place: PurePosixPath, known: frozenset[str]) -> str | None:
-    for candidate in (f"{place}.py", f"{place}/__init__.py", f"{place}.pyi"):
-        if candidate.removeprefix("./") in known:
-            return candidate.removeprefix("./")
-    return None
-
-
-def _module_names(paths: list[str], known: frozenset[str]) -> dict[str, str]:
-    """Dotted module name to file: from the package's root by its `__init__.py` files, and from the root of the tree."""
-    names: dict[str, str] = {}
-    for path in paths:
-        parts = list(PurePosixPath(path).with_suffix("").parts)
-        root = len(parts) - 1
-        while root > 0 and "/".join([*parts[:root], "__init__.py"]) in known:
-            root -= 1
-        if parts[-1] == "__init__":
-            parts = parts[:-1]
-        for dotted in (".".join(parts[root:]), ".".join(parts), ".".join(parts).removeprefix("src.")):
-            if dotted:
-                names.setdefault(dotted, path)
-    return names
