@@ -13,8 +13,8 @@ from extractors.call_graph import FunctionRef, SourceFiles
 from extractors.languages.python_modules import (
     EMPTY_MODULE,
     Module,
-    enclosing_class,
     encloses,
+    enclosing_class,
     file_of,
     module_names,
     visible,
