@@ -120,6 +120,9 @@ def _action(edit: EditSides) -> str:
     if edit.target.op is EditOp.DELETE:
         return f"remove the {_pieces(edit.before, '')}"
     if not (edit.before.is_node and edit.after.is_node):
+        old, new = shown(edit.before.text), shown(edit.after.text)
+        if old and new:
+            return f"rewrite {old} as {new} in the {words(edit.before.node.type)}"
         return f"rewrite {_lines(edit.before.text)} as {_lines(edit.after.text)}"
     return _replacement(edit.before.node, edit.after.node)
 

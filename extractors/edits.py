@@ -213,8 +213,9 @@ def _fit(changes: Sequence[_Change], before: bytes, after: bytes, language: Lang
             continue
         core = _narrow(lines, before, after)
         node = _widen(core, lines, old, new)
-        within_line = b"\n" not in before[core.start : core.end] + after[core.new_start : core.new_end]
-        fitted.append(node or (core if within_line else lines))
+        run = _whole_siblings(core, old)
+        within_line = b"\n" not in before[run.start : run.end] + after[run.new_start : run.new_end]
+        fitted.append(node or (run if within_line else lines))
     return fitted
 
 
@@ -240,6 +241,15 @@ def _widen(core: _Change, lines: _Change, old: "tree_sitter.Tree", new: "tree_si
         if new_start < new_end and (twin.start_byte, twin.end_byte) == (new_start, new_end) and not twin.has_error:
             return _Change(node.start_byte, node.end_byte, new_start, new_end)
     return None
+
+
+def _whole_siblings(core: _Change, old: "tree_sitter.Tree") -> _Change:
+    """The change, grown to the ends of the nodes that it touches in the smallest node around it."""
+    holder = holding_node(old.root_node, core.start, core.end)
+    touched = [child for child in holder.children if child.start_byte < core.end and core.start < child.end_byte]
+    head = max(0, core.start - min((child.start_byte for child in touched), default=core.start))
+    tail = max(0, max((child.end_byte for child in touched), default=core.end) - core.end)
+    return _Change(core.start - head, core.end + tail, core.new_start - head, core.new_end + tail)
 
 
 def _candidates(root: "tree_sitter.Node", start: int, end: int) -> list["tree_sitter.Node"]:

@@ -183,7 +183,9 @@ def _verify(subject: _Subject) -> PlanStep:
     facts = subject.facts
     reached = executed_functions(facts.pass_to_pass, subject.code)
     edited = [symbol for symbol in subject.edited if symbol]
-    executing = [test for test, functions in reached.items() if any(_belongs(item, subject) for item in functions)]
+    names = {item.name for item in subject.code.definitions(subject.path)}
+    own = {FunctionRef(subject.path, name) for name in names if _belongs(name, subject.edited)}
+    executing = [test for test, functions in reached.items() if not own.isdisjoint(functions)]
     failing = _count(len(facts.fail_to_pass), "failing test")
     verb = "passes" if len(facts.fail_to_pass) == 1 else "pass"
     if executing:
@@ -204,11 +206,9 @@ def _verify(subject: _Subject) -> PlanStep:
     )
 
 
-def _belongs(function: FunctionRef, subject: _Subject) -> bool:
+def _belongs(name: str, edited: Sequence[str]) -> bool:
     """Whether a function is an edited symbol or lies inside one."""
-    return function.path == subject.path and any(
-        symbol and f"{function.name}.".startswith(f"{symbol}.") for symbol in subject.edited
-    )
+    return any(symbol and f"{name}.".startswith(f"{symbol}.") for symbol in edited)
 
 
 def _shown_symbol(symbol: str, path: str) -> str:

@@ -22,6 +22,7 @@ _TAKE = re.compile(r"take the ([\w ]+) out of the ([\w ]+)")
 _BY = re.compile(r"replace the ([\w ]+) by a ([\w ]+)")
 _REORDER = re.compile(r"reorder the (\d+) parts of the ([\w ]+)")
 _TOKENS = re.compile(r"rewrite the ([\w ]+) of (\d+) tokens? as one of (\d+)")
+_QUOTED = re.compile(r"rewrite `([^`]+)` as `([^`]+)` in the ([\w ]+)")
 _LINES = re.compile(r"rewrite (\d+) lines? as (\d+) lines?")
 
 
@@ -156,6 +157,8 @@ def _replacement_holds(action: str, before: _Text, after: _Text) -> bool:
     if match := _LINES.fullmatch(action):
         counts = (len(before.text.split("\n")), len(after.text.split("\n")))
         return not whole and (int(match[1]), int(match[2])) == counts
+    if match := _QUOTED.fullmatch(action):
+        return not whole and match.groups() == (before.text, after.text, before.kind())
     return whole and (
         _texts_change(action, before, after)
         or _nodes_nest(action, before, after)

@@ -69,7 +69,7 @@ for tree in sys.argv[2:]:
         recorder = Recorder(os.path.join(tree, "src"))
         if tree == sys.argv[2]:
             sys.settrace(recorder.trace)
-        options = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "--continue-on-collection-errors", *(f"tests/test_{name}.py" for name in ("series", "cli", "online"))]
+        options = ["-q", "-p", "no:cacheprovider", "--assert=plain", "--continue-on-collection-errors", *(f"tests/test_{name}.py" for name in ("series", "cli", "online"))]
         sys.stdout = open(os.devnull, "w")
         pytest.main(options, plugins=[recorder])
         sys.settrace(None)
@@ -114,7 +114,12 @@ def build(folder):
         (trees[name] / path).write_text(text.replace(clean, bugged))
     results = folder / "results"
     results.mkdir()
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+    environment = {
+        **os.environ,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+    }
     subprocess.run([sys.executable, "-c", RUNNER, results, *trees.values()], env=environment, check=True, timeout=120)
     reports = {name: json.loads((results / f"{name}.json").read_text()) for name in trees}
     baseline = reports["clean"]

@@ -90,6 +90,19 @@ def test_repair_says_what_happens_to_the_syntax(plans, task, expected):
     assert step(plans[task], StepKind.REPAIR).description == expected
 
 
+def test_repair_quotes_a_change_that_is_no_single_node(sample):
+    index, tasks = sample
+    clean = tasks[0].facts.clean
+    bugged = clean.replace(b"    def __len__(self):", b"    def __len__(self, *rest) -> int:")
+    targets = edit_targets("src/tinystats/series.py", bugged, clean)
+    plan = make_plan(tasks[0].facts._replace(bugged=bugged), targets, index)
+
+    assert step(plan, StepKind.REPAIR).description == (
+        "In Series.__len__: rewrite `(self, *rest) -> int` as `(self)` in the function definition, "
+        "in the parameters of the function definition (1 edit, 1 line)"
+    )
+
+
 def test_verify_counts_the_passing_tests_that_execute_the_edit(plans):
     verify = step(plans["runs"], StepKind.VERIFY)
 

@@ -1,7 +1,7 @@
 """The checker accepts plans that are true and finds every statement that is not."""
 
 import re
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -40,7 +40,7 @@ def test_swapping_the_plans_of_two_tasks_is_found(sample):
 def test_swapping_a_single_step_or_goal_is_found(sample):
     index, tasks = sample
     plans = [make_plan(task.facts, task.targets, index) for task in tasks]
-    for (task, plan), (_, other) in permutations(list(zip(tasks, plans, strict=True)), 2):
+    for (task, plan), (_, other) in pairwise(zip(tasks, plans, strict=True)):
         mixed = [
             plan.model_copy(update={"steps": (*plan.steps[:number], other.steps[number], *plan.steps[number + 1 :])})
             for number in range(4)
@@ -61,7 +61,7 @@ def texts_of(plan):
     return [plan.goal, *(step.description for step in plan.steps)]
 
 
-@settings(relaxed, max_examples=250)
+@settings(relaxed, max_examples=80)
 @given(data=st.data())
 def test_any_changed_word_or_number_is_found(sample, data):
     index, tasks = sample
@@ -79,7 +79,7 @@ def test_any_changed_word_or_number_is_found(sample, data):
     assert check_plan(with_text(plan, place, changed), task.facts, task.targets, index)
 
 
-@settings(relaxed, max_examples=150)
+@settings(relaxed, max_examples=50)
 @given(data=st.data())
 def test_any_changed_file_symbol_or_test_is_found(sample, data):
     index, tasks = sample
@@ -104,7 +104,7 @@ def test_any_changed_file_symbol_or_test_is_found(sample, data):
     assert check_plan(wrong, task.facts, task.targets, index)
 
 
-@settings(relaxed, max_examples=40)
+@settings(relaxed, max_examples=20)
 @given(data=st.data())
 def test_sentence_with_something_added_is_found(sample, data):
     index, tasks = sample
@@ -180,7 +180,7 @@ def rewrites(draw, source):
     return "".join(lines)
 
 
-@settings(relaxed, max_examples=120)
+@settings(relaxed, max_examples=40)
 @given(data=st.data())
 def test_plans_of_any_rewrite_and_any_verdict_pass_the_check(sample, data):
     index, tasks = sample
