@@ -101,7 +101,7 @@ class GitCopy:
         if not self._commit(commit):
             refspec = f"+{commit}:refs/gymforge/pinned/{commit}"
             run_git(self.path, "fetch", "--no-tags", "--quiet", "origin", refspec, transport=True)
-        return self._commit(commit)
+        return self._commit(commit) is not None
 
     def _remote_refs(self) -> dict[str, str]:
         answer = self._run(None, "ls-remote", "--", self.source.address, doing="reach")

@@ -10,6 +10,8 @@ _SECRET_HEADER = re.compile(r"(?i)(authorization:\s*).*")
 _TOKEN = re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,})")
 
 _MAX_DETAIL = 600
+# A server may send any amount of text.
+_MAX_READ = 20_000
 
 # In this order: hosts answer "not found" for private repositories, so a wish for credentials counts first.
 _MEANINGS: tuple[tuple[str, str], ...] = (
@@ -88,6 +90,7 @@ def scrub(text: str) -> str:
 
 def explain(stderr: str, *, address: str) -> str:
     """Why git failed and what to do next, for a message that begins with what was tried."""
+    stderr = stderr[-_MAX_READ:]
     detail = _essence(stderr)
     for pattern, meaning in _MEANINGS:
         if re.search(pattern, stderr, re.IGNORECASE):
@@ -97,7 +100,7 @@ def explain(stderr: str, *, address: str) -> str:
 
 def is_final(stderr: str) -> bool:
     """Whether another way of asking the same server cannot help."""
-    return any(re.search(pattern, stderr, re.IGNORECASE) for pattern, _ in _MEANINGS[:4])
+    return any(re.search(pattern, stderr[-_MAX_READ:], re.IGNORECASE) for pattern, _ in _MEANINGS[:4])
 
 
 def _essence(stderr: str) -> str:

@@ -40,7 +40,7 @@ def _identify(files: Tree, path: str) -> str | None:
     if target is None or target.stat().st_size > _MAX_BYTES:
         return None
     try:
-        return license_id(str(target))  # type: ignore[no-any-return]
+        return license_id(str(target))
     except UnicodeDecodeError:
         return None
 

@@ -70,7 +70,7 @@ _NO_RANK = 1000
 def _rank(name: str, tier: Tier) -> int:
     name = canonicalize_name(name)
     if name in tier.value:
-        return tier.value.index(name)
+        return list(tier.value).index(name)
     # `test-core`, `tests-minimal`: after the plain names, the shortest first.
     variant = tier is Tier.TEST and re.match(
         r"(?:unit-?)?tests?(?:ing)?-(?!.*(?:docs?|lint|typing|mypy|bench|gpu))", name
@@ -79,7 +79,8 @@ def _rank(name: str, tier: Tier) -> int:
 
 
 def _without_tools(group: Group, imported: frozenset[str]) -> Group:
-    kept, dropped = [], []
+    kept: list[str] = []
+    dropped: list[str] = []
     for requirement in group.found.requirements:
         name = canonicalize_name(re.split(r"[^\w.-]", requirement, maxsplit=1)[0])
         is_tool = name in _DEVELOPER_TOOLS or name.startswith(
@@ -107,23 +108,26 @@ def expand_extras(names: Iterable[str], extras: Mapping[str, Sequence[str]], *, 
 
 def dependency_groups(raw: Mapping[str, object], *, own_name: str) -> list[Group]:
     """The groups of `[dependency-groups]` (PEP 735), with the groups that they include."""
-    table = {canonicalize_name(name): value for name, value in raw.items()}
+    table: dict[str, object] = {canonicalize_name(name): value for name, value in raw.items()}
 
-    def lines(name: str, above: tuple[str, ...]) -> list[str]:
+    def lines(name: str, seen: set[str]) -> list[str]:
         value = table.get(name)
-        if not isinstance(value, list) or name in above:
+        if not isinstance(value, list) or name in seen:
             return []
+        seen.add(name)
         result: list[str] = []
         for item in value:
             if isinstance(item, str):
                 result.append(item)
             elif isinstance(item, dict) and isinstance(item.get("include-group"), str):
-                result += lines(canonicalize_name(item["include-group"]), (*above, name))
+                result += lines(canonicalize_name(item["include-group"]), seen)
         return result
 
     return [
         Group(
-            name, parse_requirements(lines(name, ()), own_name=own_name), f"pyproject.toml [dependency-groups] {name}"
+            name,
+            parse_requirements(lines(name, set()), own_name=own_name),
+            f"pyproject.toml [dependency-groups] {name}",
         )
         for name in sorted(table)
     ]

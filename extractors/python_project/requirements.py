@@ -16,7 +16,7 @@ _MAX_REQUIREMENTS = 500
 _MAX_INCLUDES = 20
 _EDITABLE = re.compile(r"^(?:-e|--editable)[\s=]*")
 _SELF = re.compile(r"^(?:file:)?\.(?:/)?(?:\[(?P<extras>[^\]]*)\])?(?:\s*;.*)?$")
-_PIP_OPTION = re.compile(r"\s+--(?:hash|config-settings|global-option|install-option)[=\s].*$")
+_MAX_LINE = 2000
 
 
 class Found(NamedTuple):
@@ -45,6 +45,9 @@ def parse_requirements(lines: Iterable[str], *, own_name: str = "") -> Found:
     for raw in lines:
         line = raw.strip()
         if not line:
+            continue
+        if len(line) > _MAX_LINE:
+            left_out.append(f"{line[:40]}... (longer than {_MAX_LINE} characters)")
             continue
         if own := _SELF.match(_EDITABLE.sub("", line)):
             extras += [part.strip() for part in (own["extras"] or "").split(",") if part.strip()]
@@ -94,7 +97,7 @@ def _read(files: Tree, path: str, *, seen: set[str]) -> tuple[list[str], list[st
             constraints += inner_constraints
             (lines if include[1] in {"-r", "--requirement"} else constraints).extend(inner)
         elif _EDITABLE.match(line) or not line.startswith("-"):
-            lines.append(_PIP_OPTION.sub("", line))
+            lines.append(re.split(r"\s--", line, maxsplit=1)[0])
     return lines, constraints
 
 

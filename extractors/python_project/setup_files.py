@@ -62,31 +62,30 @@ def _setup_cfg(files: Tree) -> SetupFiles:
         return SetupFiles()
 
     def lines(section: str, key: str) -> list[str] | None:
-        text = config.get(section, key, fallback=None)
-        return None if text is None else _listed(files, text)
+        return _listed(files, config.get(section, key)) if config.has_option(section, key) else None
 
     extras = config.options("options.extras_require") if config.has_section("options.extras_require") else []
     package_dir = dict(_pair(line) for line in (lines("options", "package_dir") or []) if "=" in line)
     packages = lines("options", "packages")
     return SetupFiles(
         exists=True,
-        name=config.get("metadata", "name", fallback=None) or "",
+        name=config.get("metadata", "name", fallback="") or "",
         install_requires=lines("options", "install_requires"),
         extras_require={extra: lines("options.extras_require", extra) or [] for extra in extras},
         tests_require=lines("options", "tests_require"),
         setup_requires=lines("options", "setup_requires"),
-        python_requires=config.get("options", "python_requires", fallback=None) or "",
+        python_requires=config.get("options", "python_requires", fallback="") or "",
         packages=None if packages and packages[0].startswith("find") else _split_names(packages),
         package_dir=package_dir,
         py_modules=_split_names(lines("options", "py_modules")),
-        find_where=(config.get("options.packages.find", "where", fallback=None) or "").strip(),
+        find_where=(config.get("options.packages.find", "where", fallback="") or "").strip(),
         where="setup.cfg",
     )
 
 
-def _listed(files: Tree, text: str) -> list[str]:
+def _listed(files: Tree, text: str | None) -> list[str]:
     """A list of `setup.cfg`: by lines, by semicolons where it is on one line, or in the files that `file:` names."""
-    text = text.strip()
+    text = (text or "").strip()
     if text.startswith("file:"):
         names = [name.strip() for name in text.removeprefix("file:").replace("\n", ",").split(",") if name.strip()]
         text = "\n".join(files.read(name) or "" for name in names)

@@ -89,7 +89,7 @@ class _Sorter:
             return False
         in_package = self.package_of(path) is not None
         in_test_folder = any(_matches(path, folder) for folder in self._test_folders)
-        named = name in _TEST_NAMES or self._is_named(path, name) or not _TEST_FOLDERS.isdisjoint(folders)
+        named = name in _TEST_NAMES or self.is_named(path, name) or not _TEST_FOLDERS.isdisjoint(folders)
         if in_package:
             return named
         if in_test_folder:  # documentation is a test path for its doctests alone
@@ -98,7 +98,7 @@ class _Sorter:
             return name == "conftest.py" and not folders
         return named and (not folders or folders[0] not in _NOT_TESTS)
 
-    def _is_named(self, path: str, name: str) -> bool:
+    def is_named(self, path: str, name: str) -> bool:
         return any(fnmatch.fnmatchcase(path if "/" in pattern else name, pattern) for pattern in self._patterns)
 
 
@@ -133,7 +133,7 @@ def _runnable(files: Tree, tests: Sequence[str], config: PytestConfig) -> list[s
 def _test_paths(runnable: Sequence[str], sorter: _Sorter) -> tuple[str, ...]:
     """The outermost test folders; a file stands for itself where no folder of tests holds it."""
     paths: set[str] = set()
-    collected_by_folder = {path for path in runnable if sorter._is_named(path, path.rpartition("/")[2])}  # noqa: SLF001
+    collected_by_folder = {path for path in runnable if sorter.is_named(path, path.rpartition("/")[2])}
     for path in runnable:
         *folders, _ = path.split("/")
         marks = [index for index, folder in enumerate(folders) if folder in _TEST_FOLDERS | {"testing"}]

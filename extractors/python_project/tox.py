@@ -12,7 +12,7 @@ _TEST_FACTORS = frozenset({"test", "tests", "testing", "pytest", "unit", "unitte
 _CONDITION = re.compile(r"^(!?[\w.{},!-]+):\s+(.*)$")
 _REFERENCE = re.compile(r"^\{\[([^\]]+)\](\w+)\}$")
 _INCLUDE = re.compile(r"^(?:-r|--requirement)[\s=]*(?:\{toxinidir\}/|\{tox_root\}/)?(\S+)$")
-_MAX_DEPTH = 5
+_MAX_LINE = 2000
 
 
 class ToxEnvironment(NamedTuple):
@@ -75,20 +75,24 @@ def _from_toml(files: Tree, config: Mapping[str, Any], *, where: str, own_name: 
     return ToxEnvironment()
 
 
-def _lines(config: configparser.ConfigParser, section: str, key: str, depth: int = 0) -> list[str]:
-    """Lines of a setting that hold for the tests, references to other sections followed."""
-    text = config.get(section, key, fallback=None)
+def _lines(
+    config: configparser.ConfigParser, section: str, key: str, seen: set[tuple[str, str]] | None = None
+) -> list[str]:
+    """Lines of a setting that hold for the tests, references to other sections followed once each."""
+    seen = set() if seen is None else seen
+    if (section, key) in seen or not config.has_option(section, key):
+        return []
+    seen.add((section, key))
     result: list[str] = []
-    for raw in (text or "").splitlines():
-        line = re.sub(r"(?:^|\s)#.*$", "", raw).strip()
+    for raw in (config.get(section, key) or "").splitlines():
+        line = re.sub(r"(?:^|\s)#.*$", "", raw[:_MAX_LINE]).strip()
         condition = _CONDITION.match(line)
         if condition and "/" not in condition[1]:
             if not _holds(condition[1]):
                 continue
             line = condition[2].strip()
-        reference = _REFERENCE.match(line)
-        if reference and depth < _MAX_DEPTH:
-            result += _lines(config, reference[1], reference[2], depth + 1)
+        if reference := _REFERENCE.match(line):
+            result += _lines(config, reference[1], reference[2], seen)
         elif line:
             result.append(line)
     return result

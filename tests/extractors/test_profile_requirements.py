@@ -214,3 +214,17 @@ def test_any_text_gives_valid_requirements_or_a_note(lines):
     found = parse_requirements(lines, own_name="abc")
     for text in found.requirements:
         assert Requirement(text).url is None
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": "[dependency-groups]\n" + "".join(f"g{n} = [{{include-group = 'g{n + 1}'}}, {{include-group = 'g{n + 1}'}}]\n" for n in range(60))},
+        {"tox.ini": "".join(f"[s{n}]\ndeps =\n" + f"  {{[s{n + 1}]deps}}\n" * 50 for n in range(60)) + "[testenv]\ndeps = {[s0]deps}\n"},
+        {"tox.ini": "[testenv]\ndeps = {[testenv]deps}\n"},
+        {"requirements-test.txt": "a" + " " * 300_000 + "b\n" + "-r requirements-test.txt\n" * 1000},
+    ],
+    ids=["groups", "tox", "loop", "requirements"],
+)  # fmt: skip
+def test_metadata_made_to_explode_does_not(install, files):
+    assert install(files).requirements == ("pytest",)
