@@ -35,6 +35,7 @@ INSTALL_HINT = (
 )
 
 _API_S = 120
+_DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _NEWEST_API = "1.44"
 """Newer engines are spoken to in this version of their interface."""
 _PLATFORM_S = 120
@@ -127,7 +128,9 @@ class DockerBackend:
             api.close()
 
     def _reach(self) -> Mapping[str, Any]:
+        options = self._docker.utils.kwargs_from_env()
         try:
+            _knock(options.get("base_url", _DEFAULT_SOCKET))
             with self._connect() as api:
                 version: Mapping[str, Any] = api.version()
         except (self._docker.errors.DockerException, OSError) as error:
@@ -269,6 +272,15 @@ class DockerBackend:
                 machine, _, owner = container["Labels"][RUN_LABEL].rpartition(":")
                 if machine == prefix and not _is_running(owner):
                     self._discard(api, container["Id"])
+
+
+def _knock(url: str) -> None:
+    """Fail at once and plainly where nothing listens; the SDK leaves a socket open when it finds out."""
+    scheme, _, path = url.partition("://")
+    if scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(_API_S)
+            knocking.connect(path)
 
 
 def _numbers(version: str) -> list[int]:

@@ -1,0 +1,73 @@
+"""The fake keeps the contract's words where it can, so that tests on it mean something."""
+
+import pytest
+
+from schemas.errors import SandboxFailed
+from validation.sandbox.fake import FakeBackend, FakeCall, result
+from validation.sandbox.protocol import CommandResult, Sandbox, SandboxBackend
+
+
+def echo(call: FakeCall) -> CommandResult:
+    return result(stdout=" ".join(call.command).encode())
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend(echo)
+
+
+def test_fake_fits_the_protocols(backend: FakeBackend) -> None:
+    whole: SandboxBackend = backend
+    with whole.open() as sandbox:
+        part: Sandbox = sandbox
+        assert part.run(["a", "b"], timeout_s=1).stdout == b"a b"
+
+
+def test_script_sees_and_changes_files() -> None:
+    def append(call: FakeCall) -> CommandResult:
+        call.files["/testbed/log"] += b"x"
+        return result()
+
+    with FakeBackend(append).open() as sandbox:
+        sandbox.put("/testbed/log", b"")
+        sandbox.run(["any"], timeout_s=1)
+        assert sandbox.get("/testbed/log") == b"x"
+
+
+def test_calls_are_recorded_as_made(backend: FakeBackend) -> None:
+    with backend.open() as sandbox:
+        sandbox.run(["x"], timeout_s=3, stdin=b"in", environment={"A": "1"}, cwd="/tmp", idle_timeout_s=2)
+    call = backend.opened[0].calls[0]
+    assert call[:6] == (("x",), b"in", {"A": "1"}, "/tmp", 3, 2)
+
+
+def test_stored_environment_is_private_to_each_sandbox(backend: FakeBackend) -> None:
+    with backend.open(building=True) as sandbox:
+        sandbox.put("/testbed/a", b"clean")
+        sandbox.put("/tmp/b", b"dropped")
+        assert backend.store(sandbox, "name") == 5
+    for _ in range(2):
+        with backend.open("name") as sandbox:
+            assert sandbox.get("/testbed/a") == b"clean"
+            sandbox.put("/testbed/a", b"dirty")
+            with pytest.raises(FileNotFoundError):
+                sandbox.get("/tmp/b")
+
+
+def test_absent_environment_is_not_found(backend: FakeBackend) -> None:
+    with pytest.raises(FileNotFoundError), backend.open("absent"):
+        pass
+
+
+def test_closed_fake_refuses(backend: FakeBackend) -> None:
+    with backend.open() as sandbox:
+        pass
+    with pytest.raises(SandboxFailed):
+        sandbox.run(["x"], timeout_s=1)
+
+
+def test_big_file_is_refused(backend: FakeBackend) -> None:
+    with backend.open() as sandbox:
+        sandbox.put("/a", b"123")
+        with pytest.raises(SandboxFailed):
+            sandbox.get("/a", max_bytes=2)
