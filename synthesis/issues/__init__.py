@@ -2,6 +2,7 @@
 
 from synthesis.issues.context import IssueContext, IssueLeaks, IssueWriter, Reveal
 from synthesis.issues.table import style_names
+from synthesis.issues.test_source import TestModule
 from synthesis.issues.write import write_issue
 
-__all__ = ["IssueContext", "IssueLeaks", "IssueWriter", "Reveal", "style_names", "write_issue"]
+__all__ = ["IssueContext", "IssueLeaks", "IssueWriter", "Reveal", "TestModule", "style_names", "write_issue"]

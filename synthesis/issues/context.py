@@ -74,7 +74,15 @@ def make_issue(writer: IssueWriter, text: str) -> Issue:
     return Issue(text=text, style=writer.style, reveals=tuple(writer.reveals))
 
 
-def bulleted(lines: tuple[str, ...], *, limit_chars: int = 2500, noun: str) -> str:
+def quoted(value: str) -> str:
+    """A piece of code or a value inside a sentence, as Markdown."""
+    value = " ".join(value.split("\n")) or "''"
+    fence = "``" if "`" in value else "`"
+    pad = " " if value.startswith("`") or value.endswith("`") else ""
+    return f"{fence}{pad}{value}{pad}{fence}"
+
+
+def bulleted(lines: tuple[str, ...], *, limit_chars: int = 1500, noun: str) -> str:
     """A Markdown list, cut to a length that leaves room for a text around it, with the number left out."""
     kept: list[str] = []
     size = 0
@@ -82,7 +90,7 @@ def bulleted(lines: tuple[str, ...], *, limit_chars: int = 2500, noun: str) -> s
         size += len(line) + 5
         if kept and size > limit_chars:
             break
-        kept.append(f"- `{line}`" if len(line) <= limit_chars else f"- `{line[:limit_chars]}…`")
+        kept.append(f"- {quoted(line if len(line) <= limit_chars else line[:limit_chars] + '…')}")
     left_out = len(lines) - len(kept)
     if left_out:
         kept.append(f"- and {left_out} more {noun}{'s' if left_out > 1 else ''}")

@@ -127,8 +127,6 @@ def _whole_body(failure: TestFailure, test: ParsedTest) -> Observation | None:
     snippet = _body(test)
     if not snippet:
         return None
-    if failure.exception == "AssertionError":
-        return Observation(Sort.FALSE, 3, code=snippet, snippet=snippet)
     message = error_message(failure)
     return Observation(Sort.RAISES, 3, code=snippet, snippet=snippet, error=failure.exception, message=message)
 

@@ -2,11 +2,23 @@
 
 import ast
 import itertools
+import math
+import operator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from synthesis.issues.names import unparse
 
 MAX_CASES = 2000
+
+_CONSTANTS = {"nan": math.nan, "inf": math.inf, "pi": math.pi, "e": math.e, "tau": math.tau}
+_ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+"""No powers: a short source may stand for a number that fills the memory."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -106,16 +118,36 @@ def _value_id(name: str, value: ast.expr, index: int) -> str:
     try:
         plain = ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        if isinstance(value, ast.Name):  # a function or a class has its own name for an id; a constant has not
-            return value.id if not value.id.isupper() else f"{name}{index}"
-        return f"{name}{index}"
-    if isinstance(plain, str):
-        return _escaped(plain)
-    if plain is None or isinstance(plain, int | float | bool | complex):
-        return str(plain)
+        plain = _number(value)
+        if plain is None:  # a function or a class has its own name for an id; a constant's value is not known here
+            return value.id if isinstance(value, ast.Name) and not value.id.isupper() else f"{name}{index}"
     if isinstance(plain, bytes):
         return plain.decode("ascii", "backslashreplace")
-    return f"{name}{index}"
+    if isinstance(plain, str):
+        return _escaped(plain)
+    return str(plain) if plain is None or isinstance(plain, int | float | complex) else f"{name}{index}"
+
+
+def _number(node: ast.expr) -> float | None:
+    """The number that plain arithmetic or a constant of `math` stands for; `None` for anything else."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return node.value
+    if isinstance(node, ast.Attribute):
+        return _CONSTANTS.get(node.attr)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return _apply(operator.sub, 0, _number(node.operand))
+    if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
+        return _apply(_ARITHMETIC[type(node.op)], _number(node.left), _number(node.right))
+    return None
+
+
+def _apply(operation: Callable[[float, float], float], left: float | None, right: float | None) -> float | None:
+    if left is None or right is None:
+        return None
+    try:
+        return operation(left, right)
+    except (ArithmeticError, ValueError):
+        return None
 
 
 def _escaped(value: str) -> str:

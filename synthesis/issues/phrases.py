@@ -4,6 +4,7 @@ import ast
 import re
 from random import Random
 
+from synthesis.issues.context import quoted
 from synthesis.issues.names import parse_expression, unparse
 from synthesis.issues.observation import Observation, Sort
 
@@ -65,6 +66,10 @@ REPORTS = {
         "I expected {error} from {it}; nothing is raised.",
         "{it} is accepted without complaint. It should be refused with {error}.",
     ),
+    Sort.DIES: (
+        "{it} does not come to its end: {message}.",
+        "{it} never finishes properly; {message}.",
+    ),
     Sort.WRONG_MESSAGE: (
         "{it} raises {error} with the message {actual}; the message should match {expected}.",
         "the message of the {error} from {it} is wrong: it says {actual} and should match {expected}.",
@@ -113,26 +118,16 @@ IMPORTS = (
     "{error} is raised as soon as {package} is imported.",
 )
 
-DEATHS = (
-    "it does not come to its end: {message}.",
-    "this never finishes properly; {message}.",
-)
-
 
 def report(seen: Observation, rng: Random, *, lead: str = "") -> str:
     """One paragraph, or an example with a sentence about it; `lead` opens it in place of words of its own."""
     if seen.sort is Sort.IMPORT:
-        package = code(seen.code) if seen.code else "the package"
+        package = quoted(seen.code) if seen.code else "the package"
         return _opened(lead, rng.choice(IMPORTS).format(package=package, error=_error(seen)))
     example = seen.snippet if seen.snippet or inline(seen.code) else seen.code
     if not example:
-        return _opened(lead, _tell(seen, code(seen.code), rng))
+        return _opened(lead, _tell(seen, quoted(seen.code), rng))
     shown = f"{lead or rng.choice(LEADS)}\n\n{block(example)}"
-    if seen.sort is Sort.DIES:
-        return f"{shown}\n\n{_sentence(rng.choice(DEATHS).format(message=seen.message))}"
-    if seen.snippet == seen.code and "\n" in seen.code:
-        end = _tell(seen, "this", rng) if seen.error else "the check in it does not hold."
-        return f"{shown}\n\n{_sentence(end)}"
     told = _tell(seen, _pointer(seen), rng)
     if seen.in_loop:
         told = f"in one of the rounds, {told if told.startswith('I ') else told[:1].lower() + told[1:]}"
@@ -144,22 +139,14 @@ def title(seen: Observation, rng: Random) -> str:
     name = _called(seen.code)
     if not name:
         return ""
-    name = code(name)
+    name = quoted(name)
     choices = {
         Sort.WRONG_VALUE: (f"Wrong result from {name}", f"{name} returns something unexpected"),
-        Sort.RAISES: (f"{name} raises {code(seen.error)}", f"Unexpected {code(seen.error)} from {name}"),
-        Sort.NOT_RAISED: (f"{name} does not raise {code(seen.error)}", f"{name} does not refuse what it should"),
+        Sort.RAISES: (f"{name} raises {quoted(seen.error)}", f"Unexpected {quoted(seen.error)} from {name}"),
+        Sort.NOT_RAISED: (f"{name} does not raise {quoted(seen.error)}", f"{name} does not refuse what it should"),
         Sort.WRONG_MESSAGE: (f"Wrong error message from {name}",),
     }.get(seen.sort, (f"Problem with {name}", f"{name} does not work as it should"))
     return rng.choice(choices)
-
-
-def code(value: str) -> str:
-    """A piece of code or a value inside a sentence."""
-    value = " ".join(value.split("\n")) or "''"
-    fence = "``" if "`" in value else "`"
-    pad = " " if value.startswith("`") or value.endswith("`") else ""
-    return f"{fence}{pad}{value}{pad}{fence}"
 
 
 def block(value: str) -> str:
@@ -176,8 +163,10 @@ def inline(value: str) -> bool:
 def _tell(seen: Observation, it: str, rng: Random) -> str:
     if seen.where:
         template = PLACES[bool(seen.actual), bool(seen.expected)]
-        place = template.format(where=seen.where, actual=code(seen.actual), expected=code(seen.expected))
-        whole = f"{it} gives a wrong result" if seen.sort is Sort.WRONG_VALUE else f"{it} and {code(seen.other)} differ"
+        place = template.format(where=seen.where, actual=quoted(seen.actual), expected=quoted(seen.expected))
+        whole = (
+            f"{it} gives a wrong result" if seen.sort is Sort.WRONG_VALUE else f"{it} and {quoted(seen.other)} differ"
+        )
         return f"{whole}: {place}."
     templates = REPORTS.get(seen.sort, ())
     if seen.sort is Sort.WRONG_VALUE and not seen.actual:
@@ -192,24 +181,25 @@ def _tell(seen: Observation, it: str, rng: Random) -> str:
         templates = OTHER_ERROR
     return rng.choice(templates).format(
         it=it,
-        actual=code(seen.actual),
-        expected=code(seen.expected),
+        actual=quoted(seen.actual),
+        expected=quoted(seen.expected),
         truth=seen.expected,
-        other=code(seen.other),
+        other=quoted(seen.other),
         error=_error(seen),
-        shown=f" (I see {code(seen.actual)})" if seen.actual else "",
+        message=seen.message,
+        shown=f" (I see {quoted(seen.actual)})" if seen.actual else "",
     )
 
 
 def _pointer(seen: Observation) -> str:
     """How to refer to the code that goes wrong when the whole example stands above."""
     if inline(seen.code):
-        return code(seen.code)
+        return quoted(seen.code)
     return "the last line" if "\n" not in seen.code else "this"
 
 
 def _error(seen: Observation) -> str:
-    return code(f"{seen.error}: {seen.message}" if seen.message else seen.error)
+    return quoted(f"{seen.error}: {seen.message}" if seen.message else seen.error)
 
 
 def _opened(lead: str, text: str) -> str:
