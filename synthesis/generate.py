@@ -4,10 +4,8 @@ import hashlib
 import multiprocessing
 import random
 import signal
-import tokenize
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +13,11 @@ from extractors.diff import FileChange, make_patches
 from schemas.code import Candidate, CandidateRejection, RejectedRewrite
 from schemas.errors import InvalidInput
 from schemas.repo import RepoProfile
-from synthesis.entities import SourceEntity, extract_entities, parse
+from synthesis.entities import SourceEntity, extract_entities
 from synthesis.identity import derive_seed
 from synthesis.sampling import sampling_order
-from synthesis.screen import Refusal, SourceFile, screen
-from synthesis.source import LexingError, SourceText
+from synthesis.screen import Refusal, SourceFile, read_source, screen
+from synthesis.source import LexingError
 from synthesis.strategy import BugStrategy, StrategyError, load_strategy, select_strategies, strategy_names
 
 __all__ = ["Synthesis", "generate", "strategy_names"]
@@ -109,7 +107,7 @@ def _process(job: _Job) -> _FileResult:
     content = (job.tree / job.path).read_bytes()
     rejected: list[RejectedRewrite] = []
     try:
-        file = _read(job.path, content)
+        file = read_source(job.path, content)
         entities = extract_entities(job.path, file.source, file.tree)
     except (UnicodeDecodeError, SyntaxError, LexingError) as error:
         reason = CandidateRejection.SYNTAX_ERROR
@@ -120,16 +118,6 @@ def _process(job: _Job) -> _FileResult:
     strategies = [load_strategy(name) for name in job.strategies]
     bugs = _bugs(file, entities, strategies, seed=job.seed, rejected=rejected)
     return _FileResult(tuple(_with_patches(job.path, content, bugs, rejected)), tuple(rejected))
-
-
-def _read(path: str, content: bytes) -> SourceFile:
-    """Raises SyntaxError, or UnicodeDecodeError for a file that is not, or does not claim to be, UTF-8."""
-    encoding, _ = tokenize.detect_encoding(BytesIO(content).readline)
-    text = content.decode("utf-8")
-    if not encoding.startswith("utf-8") and not text.isascii():
-        raise SyntaxError(f"it declares the encoding {encoding}")
-    source = SourceText(text)
-    return SourceFile(path, source, parse(source.normalised))
 
 
 def _bugs(

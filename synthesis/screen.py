@@ -1,7 +1,9 @@
 """Judge one rewrite before any test runs: a bugged file, or the reason why there is none."""
 
 import ast
+import tokenize
 import warnings
+from io import BytesIO
 from typing import NamedTuple
 
 from schemas.code import CandidateRejection
@@ -25,6 +27,21 @@ class SourceFile(NamedTuple):
     path: str
     source: SourceText
     tree: ast.Module
+
+
+def read_source(path: str, content: bytes) -> SourceFile:
+    """A file of the clean tree, ready for its entities to be taken out.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+        SyntaxError: it is not Python, or declares another encoding than UTF-8 and makes use of it.
+    """
+    encoding, _ = tokenize.detect_encoding(BytesIO(content).readline)
+    text = content.decode("utf-8")
+    if not encoding.startswith("utf-8") and not text.isascii():
+        raise SyntaxError(f"it declares the encoding {encoding}")
+    source = SourceText(text)
+    return SourceFile(path, source, parse(source.normalised))
 
 
 class _Reconstructed(NamedTuple):

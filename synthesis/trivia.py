@@ -128,9 +128,10 @@ def _blanks_of_first_lines(
             continue
         opens = rewrite[position].depth > rewrite[position - 1].depth
         opened = original[was_first].depth > original[header].depth
-        # Under a docstring, a block begins once more.
+        # Under a docstring that stays at the top, a block begins once more.
+        at_top = position > 1 and rewrite[position - 1].depth > rewrite[position - 2].depth
         is_docstring = len(original[header].tokens) == 1 and original[header].tokens[0].text[-1] in "\"'"
-        if (opens and opened) or (is_docstring and original[was_first].depth == rewrite[position].depth):
+        if (opens and opened) or (at_top and is_docstring and original[was_first].depth == rewrite[position].depth):
             became[first] = leads[was_first].blanks
             stepped_down[was_first] = leads[first].blanks
     return stepped_down | became
