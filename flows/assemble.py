@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from extractors.plan import make_plan
 from extractors.plan_check import check_plan
+from extractors.search_replace import apply_search_replace
 from extractors.tags import tag_task
 
 from extractors.acquire import Checkout
 from extractors.diff import apply_patch, make_patch
-from extractors.edits import apply_edits, apply_search_replace, edit_targets
+from extractors.edits import apply_edits, edit_targets
 from extractors.facts import TaskFacts
 from extractors.index import RepoIndex
 from schemas.code import Candidate

@@ -1,9 +1,12 @@
 """What a person sees in the terminal; plain text when it is not one."""
 
+from __future__ import annotations
+
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,13 +17,15 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.tree import Tree
 
-from flows.pipeline import IngestResult
 from flows.progress import Silence, listening
-from flows.reverify import VerificationOutcome
-from flows.statistics import DatasetCounts
 from schemas.tasks import EditTarget, TaskInstance
-from task_registry import TaskSummary
 from validation.sandbox.select import Probe, ProbeStatus
+
+if TYPE_CHECKING:  # a screen needs none of the machinery whose results it shows
+    from flows.pipeline import IngestResult
+    from flows.reverify import VerificationOutcome
+    from flows.statistics import DatasetCounts
+    from task_registry import TaskSummary
 
 SHOWN_TESTS = 8
 
