@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -155,7 +156,9 @@ def resolve(
         return ()
     command = [find_uv_bin(), "pip", "compile", "requirements.in", "--output-file", "pylock.toml", "--quiet"]
     command += ["--format", "pylock.toml", "--no-header", "--only-binary", ":all:", "--no-python-downloads"]
-    command += ["--python-version", target.python_version, "--python-platform", target.uv_platform]
+    # Any interpreter will do to run uv; what is resolved for is said beside it.
+    command += ["--python", sys.executable, "--python-version", target.python_version]
+    command += ["--python-platform", target.uv_platform]
     command += ["--cache-dir", str(cache_dir / "uv"), "--color", "never", *settings.uv_arguments()]
     for folder in find_links:
         command += ["--find-links", str(folder)]

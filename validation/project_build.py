@@ -15,11 +15,12 @@ from packaging.utils import canonicalize_name
 
 from schemas.errors import EnvironmentFailed
 from schemas.repo import InstallSpec
+from validation.build_system import BuildSystem, build_system
 from validation.sandbox.protocol import ENV_DIR, TESTBED
 from validation.supply import Supply, hook_requirements
 from validation.versions import UNKNOWN_VERSION, tag_of
 from validation.wheelhouse import Wheel
-from validation.workbench import BUILD_ENV, DIST, BuildSystem, StepFailed, Workbench, build_system
+from validation.workbench import BUILD_ENV, DIST, StepFailed, Workbench
 
 _MAX_REQUIREMENTS = 500
 

@@ -14,6 +14,7 @@ from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist
 from packaging.version import Version
 
 from schemas.errors import EnvironmentFailed
+from validation.build_system import BuildSystem, build_system
 from validation.dependencies import (
     NoWheel,
     SourceOnly,
@@ -27,7 +28,7 @@ from validation.downloads import Downloader
 from validation.indexes import IndexSettings, Listed, list_files
 from validation.sandbox.protocol import MIB, Interpreter, SandboxBackend
 from validation.wheelhouse import Wheel, Wheelhouse
-from validation.workbench import BUILD_LIMITS, BUILD_TIMEOUT_S, DIST, BuildSystem, HookAnswer, Workbench, build_system
+from validation.workbench import BUILD_LIMITS, BUILD_TIMEOUT_S, DIST, HookAnswer, Workbench
 
 MAX_SOURCE_BUILDS = 16
 """Source-only projects that one resolution may need."""

@@ -1,7 +1,9 @@
 """The content-addressed store of distributions: a file with a known hash is fetched once, whoever needs it."""
 
+import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ from schemas.model import Model
 from validation.downloads import Downloader
 
 PARALLEL_DOWNLOADS = 4
+_LEFTOVER_S = 24 * 3600
 
 
 class Wheel(Model):
@@ -115,6 +118,11 @@ class Wheelhouse:
 
     def _open_unfinished(self) -> tuple[int, Path]:
         self._unfinished.mkdir(parents=True, exist_ok=True)
+        # What a killed process left; a download that still runs is younger.
+        for leftover in self._unfinished.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime > _LEFTOVER_S:
+                    leftover.unlink()
         handle, name = tempfile.mkstemp(dir=self._unfinished)
         return handle, Path(name)
 

@@ -1,23 +1,20 @@
 """A building sandbox as a bench: put a tree and wheels on it, make environments, call build backends."""
 
-import io
 import json
 import shlex
-import tarfile
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.errors import EnvironmentFailed
+from validation.build_system import BuildSystem
 from validation.sandbox.protocol import MIB, TESTBED, CommandResult, Interpreter, Limits, Sandbox
+from validation.tree_archive import tree_archives
 
 BUILD_LIMITS = Limits(memory_bytes=4096 * MIB, disk_bytes=3072 * MIB, processes=512)
 BUILD_TIMEOUT_S = 900.0
-MAX_TREE_BYTES = 1024 * MIB
-"""Larger checkouts are refused: every sandbox holds a copy."""
 
 TOOLS = "/tmp/gymforge"  # noqa: S108 - a path inside the sandbox
 BUILD_ENV = f"{TOOLS}/build"
@@ -49,38 +46,6 @@ top = os.path.join(archive + ".d", top)
 for name in os.listdir(top):
     shutil.move(os.path.join(top, name), testbed)
 """
-
-LEGACY_BACKEND = "setuptools.build_meta:__legacy__"
-LEGACY_REQUIRES = ("setuptools>=40.8.0", "wheel")
-
-
-class BuildSystem(NamedTuple):
-    """The build backend of a project."""
-
-    backend: str
-    """`module:object`."""
-    backend_path: tuple[str, ...]
-    """Folders of the tree that hold it."""
-
-
-def build_system(pyproject: str) -> tuple[BuildSystem, tuple[str, ...]]:
-    """The build backend that a `pyproject.toml` names (PEP 517), and its requirements (PEP 518).
-
-    Raises:
-        EnvironmentFailed: the text is not a valid `pyproject.toml`.
-    """
-    try:
-        table = tomllib.loads(pyproject).get("build-system")
-    except tomllib.TOMLDecodeError as error:
-        raise EnvironmentFailed(f"pyproject.toml is not TOML: {error}. Correct it in a fork") from error
-    if not isinstance(table, dict):
-        return BuildSystem(LEGACY_BACKEND, ()), LEGACY_REQUIRES
-    requires = table.get("requires", list(LEGACY_REQUIRES))
-    backend = table.get("build-backend", LEGACY_BACKEND)
-    path = table.get("backend-path", [])
-    if not _all_text(requires) or not isinstance(backend, str) or not _all_text(path):
-        raise EnvironmentFailed("pyproject.toml [build-system] does not follow PEP 518. Correct it in a fork")
-    return BuildSystem(backend, tuple(path)), tuple(requires)
 
 
 class HookAnswer(NamedTuple):
@@ -172,7 +137,7 @@ class Workbench:
         Raises:
             EnvironmentFailed: it is too large.
         """
-        for archive in _archives(tree, int(modified_at.timestamp())):
+        for archive in tree_archives(tree, int(modified_at.timestamp())):
             self._extract(archive, destination)
 
     def put_source(self, archive: bytes) -> None:
@@ -256,47 +221,6 @@ class Workbench:
         self.run("unpack the tree", [self.interpreter.path, "-I", "-c", _EXTRACT, place, destination])
 
 
-def _archives(tree: Path, modified_s: int) -> Iterator[bytes]:
-    """Tar archives of a tree, in order, each small enough to be held in memory."""
-    total_bytes = 0
-    buffer = io.BytesIO()
-    archive = tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed when full
-    for path in _entries(tree):
-        entry = tarfile.TarInfo(path.relative_to(tree).as_posix())
-        entry.mtime = modified_s
-        if path.is_symlink():
-            entry.type, entry.linkname = tarfile.SYMTYPE, str(path.readlink())
-            archive.addfile(entry)
-        elif path.is_dir():
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-            archive.addfile(entry)
-        elif path.is_file():
-            content = path.read_bytes()
-            entry.size, entry.mode = len(content), 0o755 if path.stat().st_mode & 0o100 else 0o644
-            archive.addfile(entry, io.BytesIO(content))
-            total_bytes += len(content)
-            if total_bytes > MAX_TREE_BYTES:
-                message = f"the checkout holds more than {MAX_TREE_BYTES // MIB} MiB"
-                raise EnvironmentFailed(f"{message}. Every sandbox holds a copy of it: choose a smaller repository")
-        if buffer.tell() > _BATCH_BYTES:
-            archive.close()
-            yield buffer.getvalue()
-            buffer = io.BytesIO()
-            archive = tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
-    archive.close()
-    yield buffer.getvalue()
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    """Everything under a folder, parents first, sorted; links are not followed."""
-    for path in sorted(folder.iterdir()):
-        if path.name == ".git":
-            continue
-        yield path
-        if path.is_dir() and not path.is_symlink():
-            yield from _entries(path)
-
-
 def _batches(wheels: Sequence[Path]) -> Iterator[list[Path]]:
     """Wheels in groups whose files together fit beside what is already installed."""
     batch: list[Path] = []
@@ -316,7 +240,3 @@ def _log(command: Sequence[str], result: CommandResult) -> str:
     """The end of what a command printed, below the command."""
     printed = (result.stdout + b"\n" + result.stderr).decode("utf-8", "replace").strip()
     return f"$ {shlex.join(command)[:300]}\n{printed[-_TAIL_CHARACTERS:]}"
-
-
-def _all_text(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 
 from schemas.errors import EnvironmentFailed
 from schemas.repo import DependencyMode, InstallSpec, Language, RepoProfile, RepoRef, SandboxKind
+from validation.build_system import BuildSystem, build_system
 from validation.dependencies import Target
-from validation.environment import build_environment, environment_key, image_name, read_record
+from validation.environment import build_environment, needed_requirements
+from validation.environment_key import environment_key, image_name
+from validation.environment_records import read_record
 from validation.project_build import read_metadata
 from validation.supply import hook_requirements, source_releases
-from validation.workbench import BuildSystem, HookAnswer, build_system
+from validation.workbench import HookAnswer
 
 TARGET = Target(python_version="3.11.2", machine="x86_64", libc="glibc 2.36")
 COMMITTED = datetime(2024, 1, 2, tzinfo=UTC)
@@ -170,6 +173,15 @@ def test_metadata_is_read_for_the_interpreter_and_the_extras():
     assert read_metadata(text, python_version="3.11.2", extras=["test"]) == (
         "some-name",
         ("always>=1", "deeper", "helper[fast]"),
+    )
+
+
+def test_a_stated_release_stands_in_for_a_url_in_the_metadata():
+    of_project = ["alpha>=1", "beta @ https://example.org/beta.zip", "gamma @ https://example.org/gamma.zip"]
+    assert needed_requirements(["Beta==2"], of_project) == (
+        "Beta==2",
+        "alpha>=1",
+        "gamma @ https://example.org/gamma.zip",
     )
 
 
@@ -453,12 +465,12 @@ def test_a_backend_too_old_for_editable_wheels_is_taken_newer(build, tree, local
 
 
 def test_archives_of_one_tree_are_the_same_bytes_wherever_it_lies(tmp_path):
-    from validation.workbench import _archives
+    from validation.tree_archive import tree_archives
 
     trees = [write_tree(tmp_path / name) for name in ("one", "another")]
     (trees[0] / ".git").mkdir()
     (trees[1] / "src").chmod(0o700)
-    first, second = (list(_archives(tree, 1704153600)) for tree in trees)
+    first, second = (list(tree_archives(tree, 1704153600)) for tree in trees)
     assert first == second
     with tarfile.open(fileobj=io.BytesIO(first[0])) as archive:
         assert {member.mtime for member in archive} == {1704153600}
