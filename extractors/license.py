@@ -1,6 +1,7 @@
 """The licence of a repository as an SPDX expression, from its own files; `NOASSERTION` rather than a guess."""
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,39 @@ def _identify(files: Tree, path: str) -> str | None:
     if target is None or target.stat().st_size > _MAX_BYTES:
         return None
     try:
-        return license_id(str(target))
+        text = target.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return None
+    candidates = [text, _reflowed(text)]
+    if _is_apache_without_appendix(text):
+        candidates.append(f"{_reflowed(text)}\n{_apache_appendix()}")
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch, "text")
+        for candidate in candidates:
+            copy.write_text(candidate, encoding="utf-8")
+            if found := license_id(str(copy)):
+                return str(found)
+    return None
+
+
+def _reflowed(text: str) -> str:
+    """The text with a line for each paragraph.
+
+    `license_id` takes lines that begin with "copyright" for notices and drops them; how a text is wrapped decides
+    whether a line of the licence itself begins so.
+    """
+    return "\n".join(" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text[:_MAX_BYTES]))
+
+
+def _is_apache_without_appendix(text: str) -> bool:
+    return bool(re.match(r"\s*Apache License\s+Version 2\.0", text)) and "APPENDIX" not in text
+
+
+def _apache_appendix() -> str:
+    """What follows the terms of Apache-2.0 in the published text: how to apply it, no part of what is licensed."""
+    from identify.vendor.licenses import LICENSES
+
+    return str(dict(LICENSES)["Apache-2.0"]).partition("END OF TERMS AND CONDITIONS")[2]
 
 
 def _declared(files: Tree) -> str | None:

@@ -1,6 +1,7 @@
 """Licences from the repository's own files, and no guess where they do not say."""
 
 import importlib
+import textwrap
 
 import pytest
 
@@ -88,3 +89,17 @@ def test_absurd_files_are_no_assertion(tmp_path):
     (tmp_path / "LICENSE").write_bytes(b"\xff\xfe" * 10)
     (tmp_path / "COPYING").write_bytes(b"x" * 10_000_000)
     assert license_of(tmp_path) == NOASSERTION
+
+
+@pytest.mark.parametrize("width", [40, 72, 79, 200])
+@pytest.mark.parametrize("spdx", ["MIT", "BSD-3-Clause", "Zlib"])
+def test_wrapping_does_not_matter(tmp_path, spdx, width):
+    paragraphs = text(spdx).split("\n\n")
+    wrapped = "\n\n".join(textwrap.fill(paragraph, width) for paragraph in paragraphs)
+    assert license_of(tree(tmp_path, LICENSE=wrapped)) == spdx
+
+
+def test_apache_is_recognised_without_the_appendix_on_how_to_apply_it(tmp_path):
+    terms = _LICENSES["Apache-2.0"].partition("APPENDIX")[0]
+    assert license_of(tree(tmp_path, LICENSE=terms)) == "Apache-2.0"
+    assert license_of(tree(tmp_path, LICENSE=terms[: len(terms) * 2 // 3])) == NOASSERTION
