@@ -621,6 +621,30 @@ def test_closed_sandbox_refuses(backend: SandboxBackend) -> None:
         sandbox.run(["true"], timeout_s=5)
 
 
+def test_sandbox_left_in_the_middle_of_a_command_refuses(sandbox: Sandbox) -> None:
+    def interrupt(_piece: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sandbox.stream(["sh", "-c", "echo x >&$GYMFORGE_CHANNEL_FD"], interrupt, timeout_s=5)  # type: ignore[attr-defined]
+    with pytest.raises(SandboxFailed, match="middle"):
+        sandbox.get("/etc/passwd")
+
+
+def test_process_that_inherited_the_pipes_does_not_hold_the_end(backend: SandboxBackend) -> None:
+    with backend.open(limits=SMALL):
+        child = os.fork()
+        if child == 0:
+            time.sleep(20)
+            os._exit(0)
+        began = time.monotonic()
+    try:
+        assert time.monotonic() - began < 3
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_error_in_the_block_still_closes(backend: SandboxBackend) -> None:
     with pytest.raises(KeyError), backend.open(limits=SMALL):
         raise KeyError

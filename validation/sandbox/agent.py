@@ -40,7 +40,7 @@ _OOM_FILES = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_
 
 
 class HostGoneError(Exception):
-    """The host closed its end."""
+    """The host closed its end, or said that it will."""
 
 
 class Host:
@@ -431,7 +431,7 @@ def failure(error: OSError) -> dict[str, Any]:
 
 
 def serve(host: Host, config: dict[str, Any], wake: int) -> None:
-    """Answer requests until the host closes its end."""
+    """Answer requests until the host says or shows that it is done."""
     host.send({"agent": 1})
     while True:
         request, payload_bytes = host.next_request()
@@ -442,6 +442,8 @@ def serve(host: Host, config: dict[str, Any], wake: int) -> None:
         elif request["op"] == "get":
             header, content = get(request)
             host.send(header, content)
+        elif request["op"] == "end":
+            raise HostGoneError
         else:
             raise ValueError(request["op"])
 

@@ -1,5 +1,6 @@
 """The host's side of a sandbox: speak the agent's frames over any transport."""
 
+import contextlib
 import json
 import os
 import re
@@ -38,6 +39,7 @@ _COUNTS_PER_NAMESPACE = (5, 14)
 """Linux before this counts all processes of the host's user against RLIMIT_NPROC, in and out of sandboxes."""
 
 _FRAME = struct.Struct(">IQ")
+_INTERRUPTED = "The sandbox was left in the middle of a command. Open a fresh one."
 _START_S = 60.0
 _FILE_S = 300.0
 _GRACE_S = 120.0
@@ -120,8 +122,14 @@ class AgentSandbox:
         self._dead = ""
 
     def close(self) -> None:
-        """Refuse all further requests."""
-        self._dead = self._dead or "The sandbox is closed. Open a fresh one."
+        """Tell the agent to end, and refuse all further requests.
+
+        Saying it is surer than closing the pipe: a process that was forked meanwhile may hold the pipe open.
+        """
+        if not self._dead:
+            with contextlib.suppress(SandboxFailed):
+                self._send_frame({"op": "end"}, b"")
+            self._dead = "The sandbox is closed. Open a fresh one."
 
     def wait_ready(self) -> None:
         """Wait for the agent's greeting.
@@ -193,6 +201,7 @@ class AgentSandbox:
             if not (self._oom_since(oom_before) or self._transport.died_of_memory()):
                 raise
             return _killed_with_its_sandbox(time.monotonic() - began)
+        self._dead = ""
         return CommandResult(
             exit_code=header["exit_code"],
             stdout=payload[: header["stdout_bytes"]],
@@ -220,6 +229,7 @@ class AgentSandbox:
     def _ask(self, request: Mapping[str, Any], payload: bytes) -> bytes:
         self._send_frame(request, payload)
         header, answer = self._receive_frame(time.monotonic() + _FILE_S)
+        self._dead = ""
         if "errno" not in header:
             return answer
         missing = request["op"] == "get" and header["error"] != f"more than {request.get('max_bytes')} bytes"
@@ -238,6 +248,7 @@ class AgentSandbox:
     def _send_frame(self, header: Mapping[str, Any], payload: bytes) -> None:
         if self._dead:
             raise SandboxFailed(self._dead)
+        self._dead = _INTERRUPTED  # until the whole answer is here
         text = json.dumps(header).encode()
         try:
             self._transport.send(_FRAME.pack(len(text), len(payload)) + text)
