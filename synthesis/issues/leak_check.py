@@ -137,19 +137,25 @@ def _functions_in(text: str, context: IssueContext, *, allowed: frozenset[str]) 
 
 
 def _tests_in(text: str, context: IssueContext) -> list[str]:
-    found = []
+    paths: dict[str, None] = {}
+    names: dict[str, None] = {}
     for test in context.fail_to_pass:
-        path, *names = test.split("[", 1)[0].split("::")
+        path, *inner = test.split("[", 1)[0].split("::")
+        paths[path] = None
+        names.update(dict.fromkeys(inner))
+    found = [test for test in context.fail_to_pass if test in text]
+    for path in paths:
         stem, dotted = module_names(path)
-        if test in text or any(_mentions(text, name) for name in (path, PurePosixPath(path).name, *dotted)):
-            found.append(test)
-        # pytest names a test's temporary folder after it: cut, and with a number behind it
-        found += [name for name in (*names, stem) if name and (_names(text, name) or _mentions(text, name[:30] + "0"))]
-    return found
+        found += [name for name in (path, PurePosixPath(path).name, *dotted) if _mentions(text, name)]
+        names[stem] = None
+    # pytest names a test's temporary folder after it: cut, and with a number behind it
+    return found + [name for name in names if name and (_names(text, name) or _mentions(text, f"{name[:30]}0"))]
 
 
 def _names(text: str, name: str) -> bool:
     """Whether a text mentions a name, and not just a word that looks like it."""
+    if name not in text:
+        return False
     if not _ORDINARY.match(name):
         return _mentions(text, name)
     if re.search(rf"\b{re.escape(name)}\(", text):
@@ -158,7 +164,7 @@ def _names(text: str, name: str) -> bool:
 
 
 def _mentions(text: str, name: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+    return name in text and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
 
 
 def _named_by_tests(context: IssueContext) -> frozenset[str]:

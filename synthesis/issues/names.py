@@ -8,7 +8,7 @@ from textwrap import dedent
 MAX_SOURCE_CHARS = 50_000
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=256)
 def parse(source: str) -> ast.Module | None:
     """The syntax tree of a possibly indented piece of source; `None` where it is not Python, or far too long.
 
@@ -40,7 +40,7 @@ def unparse(node: ast.AST) -> str:
         return ""
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def identifiers(source: str) -> frozenset[str]:
     """Every identifier in the code: names, attributes, keyword arguments; not words in strings or comments."""
     module = parse(source)
@@ -55,7 +55,7 @@ def identifiers(source: str) -> frozenset[str]:
     return frozenset(found)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def bound_names(source: str) -> frozenset[str]:
     """Names that the code gives to things of its own: variables and parameters, not imports."""
     module = parse(source)
