@@ -1,4 +1,4 @@
-"""Read `gymforge tasks --json` and print the id of a task worth showing: its text tells behaviour, several tests fail."""
+"""Read `gymforge tasks --json` and print the id of a task worth showing: text from test output, several failures."""
 
 import json
 import sys

@@ -1,19 +1,19 @@
 """Turn a proven candidate into a released row: edits, plan, tags and text, each checked before it counts."""
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from importlib.metadata import version
 from typing import NamedTuple
-
-from extractors.plan import make_plan
-from extractors.plan_check import check_plan
-from extractors.search_replace import apply_search_replace
-from extractors.tags import tag_task
 
 from extractors.acquire import Checkout
 from extractors.diff import apply_patch, make_patch
 from extractors.edits import apply_edits, edit_targets
 from extractors.facts import TaskFacts
 from extractors.index import RepoIndex
+from extractors.plan import make_plan
+from extractors.plan_check import check_plan
+from extractors.search_replace import apply_search_replace
+from extractors.tags import tag_task
 from schemas.code import Candidate
 from schemas.repo import EnvironmentInfo, RepoProfile
 from schemas.reports import Baseline, Rejection
@@ -31,7 +31,7 @@ class Ground(NamedTuple):
     profile: RepoProfile
     environment: EnvironmentInfo
     baseline: Baseline
-    index: RepoIndex
+    repository: RepoIndex
     test_command: tuple[str, ...]
     seed: int
     config_hash: str
@@ -49,7 +49,7 @@ def assemble(
 ) -> TaskInstance | NotATask:
     """The row of an accepted candidate, or why there is none; `taken` holds the texts of earlier tasks."""
     path = candidate.entity.path
-    clean = ground.index.source(path)
+    clean = ground.repository.source(path)
     bugged = apply_patch(clean, candidate.bug_patch)
     facts = TaskFacts(
         candidate=candidate,
@@ -61,15 +61,15 @@ def assemble(
         failures=proof.failures,
     )
     targets = edit_targets(path, bugged, clean)
-    plan = make_plan(facts, targets, ground.index)
-    broken = (*_broken_edits(facts, targets), *check_plan(plan, facts, targets, ground.index))
+    plan = make_plan(facts, targets, ground.repository)
+    broken = (*_broken_edits(facts, targets), *check_plan(plan, facts, targets, ground.repository))
     if broken:
         return NotATask(Rejection.INVARIANT_BROKEN, broken[0])
     try:
-        issue = write_issue(_issue_context(facts, ground.index), seed=ground.seed, taken=taken)
+        issue = write_issue(_issue_context(facts, ground.repository), seed=ground.seed, taken=taken)
     except IssueLeaks as error:
         return NotATask(Rejection.ISSUE_LEAKS, str(error))
-    tags = tag_task(facts, ground.index)
+    tags = tag_task(facts, ground.repository)
     ref = ground.checkout.ref
     return seal(
         TaskInstance(
@@ -112,7 +112,7 @@ def assemble(
 
 def _broken_edits(facts: TaskFacts, targets: tuple[EditTarget, ...]) -> tuple[str, ...]:
     """The invariants of patches and edit targets that do not hold."""
-    checks = {
+    checks: dict[str, Callable[[], bytes]] = {
         "the fix patch does not restore the clean file": lambda: apply_patch(facts.bugged, facts.fix_patch),
         "the edit targets do not restore the clean file": lambda: apply_edits(facts.bugged, targets),
         "the search/replace pairs do not restore the clean file": lambda: apply_search_replace(facts.bugged, targets),

@@ -119,7 +119,9 @@ def main(*, debug: bool) -> None:
 )
 @_json_option
 @click.pass_context
-def ingest(ctx: click.Context, *, strategies: str | None, workers: int | None, as_json: bool, **options: Any) -> None:
+def ingest(
+    ctx: click.Context, /, *, strategies: str | None, workers: int | None, as_json: bool, **options: Any
+) -> None:
     """Turn the repository at SOURCE into tasks.
 
     SOURCE is an https or ssh URL, a local path, a file:// URL or a git bundle. A run that was stopped goes on where
@@ -225,7 +227,7 @@ def stats(directory: Path, *, as_json: bool) -> None:
 @_WORKERS
 @_json_option
 @click.pass_context
-def verify(ctx: click.Context, directory: Path, *, workers: int | None, as_json: bool, **options: Any) -> None:
+def verify(ctx: click.Context, /, directory: Path, *, workers: int | None, as_json: bool, **options: Any) -> None:
     """Run finished tasks again, apart from the code that made them.
 
     Fresh sandboxes, whole suites, git's own `apply`, stock pytest and its JUnit report: the bug must fail exactly

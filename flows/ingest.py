@@ -1,12 +1,12 @@
 """The Prefect flow that ingests one repository: a task by stage, and task runs that carry batches of validations."""
 
+from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
-from prefect.futures import wait
-from prefect.states import State
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
@@ -15,7 +15,7 @@ from flows.settings import IngestSettings
 from schemas.errors import GymforgeError
 
 
-def _is_transient(task: Task, task_run: TaskRun, state: State) -> bool:
+def _is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Whether to try again: only what may go away by itself is worth the wait."""
     try:
         state.result()
@@ -42,8 +42,8 @@ def synthesize(pipeline: Pipeline) -> None:
     pipeline.synthesize()
 
 
-@task(cache_policy=NO_CACHE, task_run_name="validate-{first}")
-def validate(pipeline: Pipeline, batch: tuple[int, ...], first: int) -> int:
+@task(cache_policy=NO_CACHE)
+def validate(pipeline: Pipeline, batch: tuple[int, ...]) -> int:
     """Judge one batch; every verdict is kept as soon as it is reached."""
     return pipeline.validate(batch)
 
@@ -68,11 +68,11 @@ def ingest_repository(settings: IngestSettings) -> IngestResult:
         if present is not None:
             return pipeline.result(present, repeated=True)
         synthesize(pipeline)
-        with ThreadPoolTaskRunner(max_workers=settings.workers) as runner:
+        runner: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(max_workers=settings.workers)
+        with runner:
             for batches in pipeline.waves():
-                futures = [
-                    runner.submit(validate, {"pipeline": pipeline, "batch": batch, "first": batch[0]})
-                    for batch in batches
+                futures: list[PrefectFuture[int]] = [
+                    runner.submit(validate, {"pipeline": pipeline, "batch": batch}) for batch in batches
                 ]
                 try:
                     wait(futures)

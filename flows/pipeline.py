@@ -13,11 +13,10 @@ from time import monotonic
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from extractors.profile import profile_repository
-
 from extractors.acquire import Checkout, acquire
 from extractors.diff import apply_patch
 from extractors.index import RepoIndex
+from extractors.profile import profile_repository
 from flows.assemble import Ground, NotATask, assemble
 from flows.progress import listener
 from flows.run_record import RunRecord, peak_memory_bytes
@@ -155,7 +154,7 @@ class Pipeline:
         return self.prepared
 
     def finished(self) -> Ingestion | None:
-        """This very ingestion, where the dataset already holds it.
+        """The very same ingestion, where the dataset already holds it.
 
         Raises:
             DatasetError: it holds the same commit with other settings.
@@ -234,7 +233,7 @@ class Pipeline:
                 break
             if self.ledger.verdict(self._ids[position]) is None:
                 candidate = self.synthesized.candidates[position]
-                clean = self.ground.index.source(candidate.entity.path)
+                clean = self.ground.repository.source(candidate.entity.path)
                 edits = {candidate.entity.path: apply_patch(clean, candidate.bug_patch)}
                 proof = prove(self._suite, edits)
                 self.ledger.record_verdict(self._ids[position], proof.model_dump_json(), executions=proof.executions)
@@ -294,9 +293,9 @@ class Pipeline:
             yields.setdefault(task.strategy, Counter())["accepted"] += 1
         for row in (*self._rejected, *(() if repeated else self._dropped())):
             yields.setdefault(row.strategy, Counter())[row.reason] += 1
-        stages_s: Counter[str] = Counter()
+        stages_s: dict[str, float] = {}
         for entry in self.ledger.times():
-            stages_s[entry.stage] += entry.seconds
+            stages_s[entry.stage] = stages_s.get(entry.stage, 0.0) + entry.seconds
         return IngestResult(
             out=self.layout.root,
             ingestion=ingestion,
@@ -326,8 +325,8 @@ class Pipeline:
             raise next((error for error in errors if isinstance(error, BaselineFailed)), errors[0])
         best = max(attempts, key=lambda attempt: len(attempt[1].passing))
         listener().fact(
-            f"{len(best[1].passing)} of {len(best[1].stable)} stable tests pass, {len(best[1].quarantined)} in quarantine "
-            f"({best[0].dependency_mode} dependencies, Python {best[0].python_version})"
+            f"{len(best[1].passing)} of {len(best[1].stable)} stable tests pass, {len(best[1].quarantined)} are in "
+            f"quarantine ({best[0].dependency_mode} dependencies, Python {best[0].python_version})"
         )
         return best
 

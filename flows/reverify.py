@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from extractors.profile import profile_repository
-
 from extractors.acquire import acquire
+from extractors.profile import profile_repository
 from flows.progress import listener
 from flows.settings import default_cache_dir
 from schemas.errors import InvalidInput

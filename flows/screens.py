@@ -165,7 +165,8 @@ def show_stats(counts: DatasetCounts) -> None:
     for run in counts.runs:
         console.print(
             f"run of {run.repo} at {run.commit[:12]}: {run.seconds:.0f} s with {run.workers} workers, "
-            f"{run.executions} suite runs, peak {run.peak_memory_bytes / 2**20:.0f} MiB, {run.dependency_mode} dependencies"
+            f"{run.executions} suite runs, peak {run.peak_memory_bytes / 2**20:.0f} MiB, "
+            f"{run.dependency_mode} dependencies"
         )
         console.print(_seconds(run.stages_s))
 

@@ -45,7 +45,8 @@ class Candidate(Model):
     entity: CodeEntity
     """The entity that was rewritten, as it stands in the clean tree."""
     bug_patch: str
-    """Unified diff, git style, from the clean tree to the bugged tree; it changes `entity.path` and nothing else. SWE-smith calls this `patch`."""
+    """Unified diff, git style, from the clean tree to the bugged tree; it changes `entity.path` and nothing else.
+    SWE-smith calls this `patch`."""
     explanation: str
     """What the strategy does, for the issue style that reveals the kind of bug."""
     seed: int

@@ -28,7 +28,7 @@ class RepoRef(Model):
     name: str
     """`owner/repo`; the owner is `local` where the source has none."""
     url: str
-    """The source as given, without credentials; for a local path, the path's `file://` URL is never recorded: `local/NAME`."""
+    """The source as given, without credentials; of a local path, only `local/NAME` is recorded."""
     commit: str = Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
     """Full hash of the commit."""
     committed_at: datetime
@@ -72,7 +72,7 @@ class RepoProfile(Model):
     excluded: Mapping[str, str] = Field(default_factory=dict)
     """Source files left out of synthesis, and why (`not UTF-8`, `generated`, ...)."""
     provenance: Mapping[str, str]
-    """Field name to where its value was found: `pyproject.toml [project.optional-dependencies]`, `gymforge.toml`, `default`."""
+    """Field name to where its value was found: `pyproject.toml [dependency-groups]`, `gymforge.toml`, `default`."""
 
 
 class SandboxKind(StrEnum):

@@ -40,7 +40,8 @@ class Complexity(Model):
     functions: int
     """Functions that the fix changes."""
     call_distance: int | None
-    """Shortest path, in calls, from a failing test to the edit through functions that the test executed; null where there is none."""
+    """Shortest path, in calls, from a failing test to the edit through functions that the test executed; null where
+    there is none."""
 
 
 class Tags(Model):
@@ -208,7 +209,7 @@ class TaskInstance(Model):
     environment_setup_commit: str
     """The commit that the environment was built from; equals `base_commit`."""
     bug_patch: str
-    """The bug: git diff from the clean tree to the task's tree; exact reverse of `patch`. SWE-smith calls this `patch`."""
+    """The bug: git diff from the clean tree to the task's tree, exact reverse of `patch`. SWE-smith's `patch`."""
     image_name: str
     """Name of the environment, a hash of its inputs; a Docker image where the sandbox is Docker."""
     test_command: tuple[str, ...]

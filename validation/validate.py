@@ -37,7 +37,7 @@ class Proof(Model):
     """Runs of the suite, or of one of its tests alone, that it took."""
 
 
-class _Rejected(Exception):  # noqa: N818 - control flow inside this module, never seen outside
+class _Rejected(Exception):
     def __init__(self, reason: Rejection, detail: str = "") -> None:
         super().__init__(detail)
         self.reason = reason

@@ -31,7 +31,7 @@ class SetupFiles(NamedTuple):
 _MUTATORS = frozenset({"append", "extend", "insert", "pop", "remove", "setdefault", "update"})
 
 
-class _Computed(Exception):  # noqa: N818 - not an error: control flow inside this module
+class _Computed(Exception):
     """A value that is not a literal."""
 
 

@@ -14,7 +14,7 @@ MAX_TEXT_CHARS = 4000
 """Longest text that a writer may return."""
 
 
-class IssueLeaks(GymforgeError, ValueError):  # noqa: N818 - the tree of errors has no such suffix
+class IssueLeaks(GymforgeError, ValueError):
     """No style could write a text that keeps its promise: it would leak, or another task has it already."""
 
 

@@ -107,7 +107,8 @@ class Reporter:
             self.send_coverage(self.coverage.get_data())
 
     def send_coverage(self, data):
-        names, numbers = [], {}
+        names = []  # type: list[str]
+        numbers = {}  # type: dict[str, int]
         root = os.path.join(os.getcwd(), "")
         wanted = {os.path.realpath(root + path): path for path in self.settings["source_files"]}
         found = []
@@ -135,7 +136,7 @@ class Reporter:
 def shuffled(items, seed):
     """Files in another order, and the tests of each file in another order, files staying together."""
     rng = random.Random(seed)
-    by_file = {}
+    by_file = {}  # type: dict[str, list[pytest.Item]]
     for item in items:
         by_file.setdefault(item.nodeid.split("::", 1)[0], []).append(item)
     files = sorted(by_file)

@@ -39,7 +39,8 @@ class CommandResult(Model):
     timed_out: bool
     out_of_memory: bool
     truncated: bool
-    """Whether output beyond the limit was dropped (the middle; head and tail are kept). The channel is never cut in the middle: beyond its limit the command is killed."""
+    """Whether output beyond the limit was dropped (the middle; head and tail are kept). The channel is never cut in the
+    middle: beyond its limit the command is killed."""
     duration_s: float
 
 
