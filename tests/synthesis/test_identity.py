@@ -14,7 +14,7 @@ names = st.from_regex(r"[A-Za-z0-9-]{1,20}/[A-Za-z0-9._-]{1,20}", fullmatch=True
 def test_an_id_is_stable():
     assert (
         instance_id("mahmoud/boltons", COMMIT, "op_change", "patch")
-        == "mahmoud__boltons.01234567.op_change__50a71a3ca7"
+        == "mahmoud__boltons.01234567.op_change__ef9a3dbeab"
     )
 
 

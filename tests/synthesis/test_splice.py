@@ -97,11 +97,11 @@ def attempt(source: str, name: str, rewrite: str) -> str | Refusal:
 
 def every_bug(source: str, strategy: str, seed: int) -> list[tuple[str, str | Refusal]]:
     file = read_source("m.py", source.encode())
-    made = []
-    for entity in extract_entities("m.py", file.source, file.tree):
-        for rewrite in load_strategy(strategy).propose(entity, rng=random.Random(seed)):
-            made.append((entity.entity.name, screen(file, entity, rewrite.text)))
-    return made
+    return [
+        (entity.entity.name, screen(file, entity, rewrite.text))
+        for entity in extract_entities("m.py", file.source, file.tree)
+        for rewrite in load_strategy(strategy).propose(entity, rng=random.Random(seed))
+    ]
 
 
 def restyled(text: str, *, indent: str, newline: str, bom: bool, final_newline: bool) -> str:
