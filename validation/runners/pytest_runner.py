@@ -136,7 +136,7 @@ class Reporter:
 def shuffled(items, seed):
     """Files in another order, and the tests of each file in another order, files staying together."""
     rng = random.Random(seed)
-    by_file = {}  # type: dict[str, list[pytest.Item]]
+    by_file = {}  # type: dict[str, list[object]]
     for item in items:
         by_file.setdefault(item.nodeid.split("::", 1)[0], []).append(item)
     files = sorted(by_file)
