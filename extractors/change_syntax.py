@@ -238,7 +238,7 @@ def _text(node: "tree_sitter.Node") -> str:
 
 
 def _lines(text: str) -> str:
-    return _count(text.count("\n") + 1, "line")
+    return _count(text.removesuffix("\n").count("\n") + 1, "line")
 
 
 def _count(number: int, noun: str, adjective: str = "") -> str:

@@ -109,18 +109,23 @@ def _subjects(targets: Sequence[EditTarget], bugged: bytes, clean: bytes) -> Ite
         if number in partners:
             continue
         opposite = {EditOp.DELETE: EditOp.INSERT, EditOp.INSERT: EditOp.DELETE}.get(target.op)
-        own = (target.before or target.after).encode().strip()
+        own = _core(target)
         same = [
             other
             for other in range(number + 1, len(texts))
-            if texts[other][0].op is opposite
-            and (texts[other][0].before or texts[other][0].after).encode().strip() == own
+            if texts[other][0].op is opposite and _core(texts[other][0]) == own
         ]
         moves = ""
         if same and same[0] not in partners:
             partners.add(same[0])
             moves = "down" if target.op is EditOp.DELETE else "up"
         yield _Change(target.op, before_text, after_text, moves)
+
+
+def _core(target: EditTarget) -> bytes:
+    """What an insertion or deletion is about: its text without white space around it, if it holds anything else."""
+    text = (target.before or target.after).encode()
+    return text.strip() or text
 
 
 def _text(source: bytes, start: int, end: int, target: EditTarget) -> _Text:
@@ -155,7 +160,7 @@ def _replacement_holds(action: str, before: _Text, after: _Text) -> bool:
     """Whether a sentence about a replacement is true of the two texts."""
     whole = _is_whole(before) and _is_whole(after)
     if match := _LINES.fullmatch(action):
-        counts = (len(before.text.split("\n")), len(after.text.split("\n")))
+        counts = (len(_split_lines(before.text)), len(_split_lines(after.text)))
         return not whole and (int(match[1]), int(match[2])) == counts
     if match := _QUOTED.fullmatch(action):
         return not whole and match.groups() == (before.text, after.text, before.kind())
@@ -244,7 +249,7 @@ def _pieces(side: _Text, adjective: str) -> str:
                 outer.append(node)
             covered = node.end_byte
     if not outer:
-        count = len(side.text.split("\n"))
+        count = len(_split_lines(side.text))
         return f"{adjective}{count} {'line' if count == 1 else 'lines'}"
     if len(outer) > 1:
         return f"{len(outer)} {adjective}pieces of syntax"

@@ -222,3 +222,18 @@ def test_callees_tell_bare_names_from_attributes():
     text = "def test(x):\n    a(b.c(1)).d(e)\n    f[0](2)\n    g\n    class K(L): pass\n"
 
     assert callees(text, Language.PYTHON) == {"a", ".c", ".d"}
+
+
+def test_moved_blank_lines_are_no_move(sample):
+    index, (task, *_) = sample
+    clean = task.facts.clean
+    bugged = clean.replace(b"import pairwise\n", b"import pairwise\n\n").replace(
+        b"\n\n\nclass Series", b"\nclass Series"
+    )
+    targets = edit_targets(PATH, bugged, clean)
+    facts = task.facts._replace(bugged=bugged)
+    plan = make_plan(facts, targets, index)
+
+    assert len(targets) == 2
+    assert "remove the 1 line," in plan.steps[2].description
+    assert check_plan(plan, facts, targets, index) == ()
