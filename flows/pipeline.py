@@ -38,7 +38,7 @@ from validation.baseline import BaselineSettings, measure_baseline
 from validation.environment import build_environment
 from validation.sandbox.protocol import Limits, SandboxBackend
 from validation.sandbox.select import open_backend
-from validation.suite import RUNNER_REQUIREMENTS, frozen_test_command
+from validation.suite import frozen_test_command, with_runner
 from validation.validate import Proof, Suite, prove
 
 HEALTHY_SHARE = 0.9
@@ -332,18 +332,16 @@ class Pipeline:
 
     def _build(self, *, cutoff: datetime | None, lock: Sequence[str] | None) -> EnvironmentInfo:
         listener().stage("environment")
-        install = self.profile.install
-        needed = tuple(dict.fromkeys((*install.requirements, *RUNNER_REQUIREMENTS)))
-        profile = self.profile.model_copy(update={"install": install.model_copy(update={"requirements": needed})})
         with self._timed("environment"):
             return build_environment(
                 self.checkout.path,
                 self.checkout.ref,
-                profile,
+                with_runner(self.profile),
                 backend=self.backend,
                 cache_dir=self.settings.cache_dir,
                 cutoff=cutoff,
                 lock=lock,
+                now=self._now(),
             )
 
     def _measure(self, environment: EnvironmentInfo) -> Baseline:

@@ -19,6 +19,7 @@ from task_registry import load_tasks, summarize_tasks
 from validation.environment import build_environment
 from validation.sandbox.protocol import Limits, SandboxBackend
 from validation.sandbox.select import open_backend
+from validation.suite import with_runner
 from validation.verify import Verification, Verifier
 
 
@@ -107,10 +108,11 @@ def environment_of(task: TaskInstance, backend: SandboxBackend, *, source: str |
         environment = build_environment(
             checkout.path,
             checkout.ref,
-            profile,
+            with_runner(profile),
             backend=backend,
             cache_dir=cache_dir,
             cutoff=None,
             lock=task.provenance.dependencies,
+            python_version=task.provenance.python_version if backend.kind == task.validation.sandbox else None,
         )
     return environment.image_name

@@ -102,7 +102,7 @@ class EnvironmentInfo(Model):
     sandbox: SandboxKind
     python_version: str
     dependencies: tuple[str, ...]
-    """`name==version` of everything installed, sorted by name."""
+    """`name==version` of everything installed beside the repository itself, sorted by name."""
     dependency_mode: DependencyMode
     cutoff: datetime | None = None
     """Releases after this moment were not considered; `None` for `newest`."""

@@ -104,7 +104,8 @@ class EditTarget(Model):
     symbol: str
     """Dotted name of the innermost function or class around the edit; empty at module level."""
     node_kind: str
-    """tree-sitter kind of the smallest named node that holds the change in the tree being edited."""
+    """tree-sitter kind of the smallest named node that holds the change in the tree being edited; for an insertion, of
+    the node that it becomes part of."""
     start_line: int
     """Line of the first byte, from 1."""
     end_line: int

@@ -1,6 +1,7 @@
 """Build the environment of a repository once, offline, and keep it under a name that is a hash of its inputs."""
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ def build_environment(
         requires_python=profile.install.requires_python,
         cutoff=cutoff,
         exact_version=python_version,
+        preferred_minor=sys.version_info[:2],
     )
     settings = settings or index_settings()
     with Downloader(credentials_from=settings.indexes, cert=settings.cert, timeout_s=settings.timeout_s) as downloader:

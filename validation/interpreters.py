@@ -1,4 +1,4 @@
-"""Which interpreter a repository gets: the newest that it supports, and not one that its authors could not know."""
+"""Which interpreter a repository gets: one that it supports, and not one that its authors could not know."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -34,8 +34,11 @@ def choose_interpreter(
     requires_python: str = "",
     cutoff: datetime | None = None,
     exact_version: str | None = None,
+    preferred_minor: tuple[int, int] | None = None,
 ) -> Interpreter:
     """The newest interpreter that the repository supports; with a cutoff, the newest of those released by then.
+
+    One of `preferred_minor` comes before newer ones, so that sandboxes with different choices agree on one.
 
     Where none of them was out at the cutoff, the oldest that the repository supports. `exact_version` (of a recorded
     environment) takes that very version.
@@ -63,7 +66,7 @@ def choose_interpreter(
             and not Version(interpreter.version).is_prerelease
             and supported.contains(interpreter.version)
         ),
-        key=lambda interpreter: Version(interpreter.version),
+        key=lambda interpreter: (_minor(interpreter) == preferred_minor, Version(interpreter.version)),
         reverse=True,
     )
     if not fitting:

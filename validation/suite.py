@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.errors import SandboxFailed
+from schemas.repo import RepoProfile
 from schemas.reports import CoverageMap, Outcome, TestFailure, TestReport
 from validation.sandbox.protocol import ENV_DIR, MIB, TESTBED, CommandResult, Sandbox
 
 RUNNER_REQUIREMENTS = ("coverage>=7",)
 """What the runner needs in the environment beside pytest; used for the baseline's line coverage alone."""
+
 
 FROZEN_ARGUMENTS = ("-p", "no:cacheprovider", "--continue-on-collection-errors")
 """Options of every run: nothing is carried from run to run, and one broken module does not hide the others."""
@@ -67,6 +69,13 @@ class SuiteRun(NamedTuple):
     refused_records: int
     """Lines on the channel that did not come from the runner."""
     out_of_memory: bool
+
+
+def with_runner(profile: RepoProfile) -> RepoProfile:
+    """The profile with the runner's own requirements added to what is installed."""
+    requirements = tuple(dict.fromkeys((*profile.install.requirements, *RUNNER_REQUIREMENTS)))
+    install = profile.install.model_copy(update={"requirements": requirements})
+    return profile.model_copy(update={"install": install})
 
 
 def frozen_test_command(test_command: Sequence[str], dependencies: Sequence[str]) -> tuple[str, ...]:

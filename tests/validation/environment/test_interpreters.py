@@ -20,6 +20,14 @@ def test_the_newest_is_taken_where_any_will_do():
     assert chosen() == "3.14.0"
 
 
+def test_the_preferred_minor_version_comes_before_newer_ones():
+    assert chosen(preferred_minor=(3, 11)) == "3.11.7"
+
+
+def test_a_preferred_version_that_the_repository_excludes_is_not_taken():
+    assert chosen(preferred_minor=(3, 11), requires_python=">=3.12") == "3.14.0"
+
+
 def test_versions_that_the_repository_excludes_are_left_out():
     assert chosen(requires_python=">=3.8,<3.12") == "3.11.7"
 
