@@ -326,3 +326,13 @@ def test_seeds_are_not_taken_from_the_global_generator(tree):
     state = random.getstate()
     generate(tree, facts, seed=1, strategies=["op_change"])
     assert random.getstate() == state
+
+
+def test_every_strategy_is_documented():
+    text = (ROOT / "docs" / "strategies.md").read_text()
+    assert [name for name in strategy_names() if f"| `{name}` |" not in text] == []
+
+
+def test_every_reason_is_documented():
+    text = (ROOT / "docs" / "strategies.md").read_text()
+    assert [reason for reason in CandidateRejection if f"| `{reason}` |" not in text] == []
