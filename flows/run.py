@@ -20,6 +20,8 @@ def prepare_prefect(cache_dir: Path, *, debug: bool) -> None:
         "PREFECT_LOGGING_TO_API_ENABLED": "true" if "PREFECT_API_URL" in os.environ else "false",
     }
     if "PREFECT_API_URL" not in os.environ:
+        # Prefect makes the last folder of its home and none above it.
+        (cache_dir / "prefect").mkdir(parents=True, exist_ok=True)
         defaults["PREFECT_HOME"] = str(cache_dir / "prefect")
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -121,7 +121,7 @@ def test_the_number_of_workers_never_changes_a_byte(
 def test_a_stopped_run_goes_on_without_repeating_a_validation(
     ingested: IngestResult, sample_settings: Settings, tmp_path: Path, walk: Walk
 ) -> None:
-    class Stopped(Exception):  # noqa: N818 - a test's own signal
+    class Stopped(Exception):
         pass
 
     class StopsEarly(Pipeline):
