@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from flows.run import run_flow
 from schemas.errors import GymforgeError, InvalidInput
 
 INTERRUPTED = 130
@@ -82,7 +83,7 @@ _WORKERS = click.option(
 )
 
 
-@click.group(cls=_Group, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("gymforge", cls=_Group, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show tracebacks and what Prefect logs.")
 @click.version_option(package_name="gymforge")
 def main(*, debug: bool) -> None:
@@ -133,19 +134,18 @@ def ingest(
       gymforge ingest https://github.com/python-attrs/attrs --ref 25.3.0 --max-tasks 100
       gymforge ingest project.bundle --strategies op_change,remove_cond --sandbox local --json
     """  # noqa: D301 - \b is click's mark
-    from flows.run import run_ingest
+    from flows.screens import open_progress, show_result
     from flows.settings import IngestSettings, default_workers
 
     chosen = None if strategies is None else tuple(name.strip() for name in strategies.split(",") if name.strip())
     if chosen == ():
         raise InvalidInput("--strategies names none. Leave it out for all of them.")
     settings = IngestSettings(strategies=chosen, workers=workers or default_workers(), **options)
-    result = run_ingest(settings, quiet=as_json or not sys.stderr.isatty(), debug=_debug(ctx))
+    with open_progress(quiet=as_json or not sys.stderr.isatty()):
+        result = run_flow(settings, debug=_debug(ctx))
     if as_json:
         _print_json(result.model_dump(mode="json"))
     else:
-        from flows.screens import show_result
-
         show_result(result)
 
 

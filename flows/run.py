@@ -1,10 +1,14 @@
-"""Run the ingestion flow from the command line: Prefect's settings, the progress display, and the run's record."""
+"""Run the ingestion flow from the command line: what Prefect has to be told before it is imported."""
+
+from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flows.pipeline import IngestResult
-from flows.settings import IngestSettings
+if TYPE_CHECKING:  # the pipeline is imported with the flow, after Prefect's settings are made
+    from flows.pipeline import IngestResult
+    from flows.settings import IngestSettings
 
 
 def prepare_prefect(cache_dir: Path, *, debug: bool) -> None:
@@ -27,12 +31,9 @@ def prepare_prefect(cache_dir: Path, *, debug: bool) -> None:
         os.environ.setdefault(name, value)
 
 
-def run_ingest(settings: IngestSettings, *, quiet: bool, debug: bool = False) -> IngestResult:
+def run_flow(settings: IngestSettings, *, debug: bool) -> IngestResult:
     """Run the flow; without a server of the user's, Prefect starts one of its own for the time of the run."""
-    from flows.screens import open_progress
+    prepare_prefect(settings.cache_dir, debug=debug)
+    from flows.ingest import ingest_repository
 
-    with open_progress(quiet=quiet):
-        prepare_prefect(settings.cache_dir, debug=debug)
-        from flows.ingest import ingest_repository
-
-        return ingest_repository(settings)
+    return ingest_repository(settings)
