@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from extractors.git_command import GitAnswer, run_git
-from extractors.git_failures import explain, is_final, scrub
+from extractors.git_failures import explain, is_final, is_transient, scrub
 from extractors.source import Source, SourceKind, is_git_directory
 from schemas.errors import CloneFailed
 from schemas.repo import RepoRef
@@ -223,7 +223,8 @@ class GitCopy:
 
     def _failure(self, doing: str, answer: GitAnswer) -> CloneFailed:
         address = self.source.address
-        return CloneFailed(f"cannot {doing} {address}: {explain(answer.stderr, address=address)}")
+        message = f"cannot {doing} {address}: {explain(answer.stderr, address=address)}"
+        return CloneFailed(message, transient=is_transient(answer.stderr))
 
 
 def _some(listing: dict[str, str]) -> str:

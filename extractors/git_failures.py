@@ -13,6 +13,11 @@ _MAX_DETAIL = 600
 # A server may send any amount of text.
 _MAX_READ = 20_000
 
+_BROKEN_CONNECTION = (
+    r"connection refused|timed out|timeout|couldn't connect|could not connect|failed to connect|unreachable|"
+    r"connection reset|remote end hung up|early eof|operation too slow"
+)
+
 # In this order: hosts answer "not found" for private repositories, so a wish for credentials counts first.
 _MEANINGS: tuple[tuple[str, str], ...] = (
     (
@@ -63,10 +68,7 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "there is no Git repository at this address. Check its spelling",
     ),
     (
-        (
-            r"connection refused|timed out|timeout|couldn't connect|could not connect|failed to connect|unreachable|"
-            r"connection reset|remote end hung up|early eof|operation too slow"
-        ),
+        _BROKEN_CONNECTION,
         "its host does not answer, or the connection broke. Check the network and any proxy, then run this again",
     ),
     (
@@ -101,6 +103,13 @@ def explain(stderr: str, *, address: str) -> str:
 def is_final(stderr: str) -> bool:
     """Whether another way of asking the same server cannot help."""
     return any(re.search(pattern, stderr[-_MAX_READ:], re.IGNORECASE) for pattern, _ in _MEANINGS[:4])
+
+
+def is_transient(stderr: str) -> bool:
+    """Whether the same request may succeed a little later."""
+    stderr = stderr[-_MAX_READ:]
+    meaning = next((pattern for pattern, _ in _MEANINGS if re.search(pattern, stderr, re.IGNORECASE)), None)
+    return meaning == _BROKEN_CONNECTION
 
 
 def _essence(stderr: str) -> str:

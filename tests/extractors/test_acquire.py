@@ -416,13 +416,15 @@ def test_private_repository_without_credentials_says_so(server, get):
 
 
 def test_wrong_address_says_so(server, get):
-    with pytest.raises(CloneFailed, match="no Git repository at this address"):
+    with pytest.raises(CloneFailed, match="no Git repository at this address") as caught:
         get(f"{server}/full/nothing.git")
+    assert not caught.value.transient
 
 
 def test_closed_port_says_that_nobody_answers(get):
-    with pytest.raises(CloneFailed, match="does not answer"):
+    with pytest.raises(CloneFailed, match="does not answer") as caught:
         get("http://127.0.0.1:9/a/b.git")
+    assert caught.value.transient, "the flow tries this again"
 
 
 def test_credentials_come_from_gits_helper_and_are_stored_nowhere(server, tmp_path, get, own_git_configuration):
