@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from extractors.call_graph import FunctionRef
 from extractors.cases import CaseGroup, called_functions, case_name, files_of, group_cases
-from extractors.change_syntax import describe_edits, sides_of
+from extractors.change_syntax import describe_fix
 from extractors.edited import edited_symbols
 from extractors.facts import TaskFacts
 from extractors.index import RepoIndex
@@ -24,6 +24,8 @@ MAX_LISTED = 5
 MAX_VERIFY_TESTS = 50
 """Most passing tests that the last step lists beside the failing ones."""
 MAX_CASE_CHARS = 30
+MAX_FUNCTIONS = 3
+"""Most test functions that the goal names."""
 
 
 class _Subject(NamedTuple):
@@ -69,19 +71,19 @@ def _goal(subject: _Subject) -> str:
 
 def _scope(groups: Sequence[CaseGroup]) -> str:
     total = sum(len(group.tests) for group in groups)
-    largest = max(groups, key=lambda group: len(group.tests))
+    where = f"({_count(total, 'failing test')} in {_listed(sorted({group.path for group in groups}))})"
     if len(groups) > 1:
-        files = len({group.path for group in groups})
-        return (
-            f"{_count(total, 'failing test')} of {_count(len(groups), 'test function')} in {_count(files, 'file')}, "
-            f"{largest.function} {f'with {len(largest.tests)} of them' if len(largest.tests) > 1 else 'the first'}"
-        )
-    cases = [case_name(test).case for test in largest.tests]
+        ranked = sorted(groups, key=lambda group: -len(group.tests))
+        names = [group.function for group in ranked[:MAX_FUNCTIONS]]
+        rest = len(groups) - len(names)
+        return f"{_listed([*names, *([f'{rest} more'] if rest else [])])} {where}"
+    (group,) = groups
+    cases = [case_name(test).case for test in group.tests]
     if not all(cases):
-        return f"{largest.function} (1 failing test in {largest.path})"
+        return f"{group.function} {where}"
     noun = "case" if len(cases) == 1 else "cases"
     shown = _listed([f"[{_clip(case)}]" for case in cases])
-    return f"{noun} {shown} of {largest.function} ({_count(total, 'failing test')} in {largest.path})"
+    return f"{noun} {shown} of {group.function} {where}"
 
 
 def _reproduce(subject: _Subject) -> PlanStep:
@@ -162,10 +164,10 @@ def _edit_place(symbol: str, suspicion: Suspicion, subject: _Subject) -> str:
 
 
 def _repair(subject: _Subject) -> PlanStep:
-    clauses = describe_edits(sides_of(subject.targets, subject.facts.bugged, subject.facts.clean))
-    shown = [*clauses[:MAX_LISTED]]
+    clauses = describe_fix(subject.targets, subject.facts.bugged, subject.facts.clean)
+    shown = [clause.text for clause in clauses[:MAX_LISTED]]
     if len(clauses) > MAX_LISTED:
-        shown.append(f"and {len(clauses) - MAX_LISTED} more")
+        shown.append(f"and {sum(clause.changes for clause in clauses[MAX_LISTED:])} more")
     lines = sum(max(_lines(target.before), _lines(target.after)) for target in subject.targets)
     places = _listed([_shown_symbol(symbol, subject.path) for symbol in subject.edited])
     text = "; ".join(shown)

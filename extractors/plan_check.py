@@ -14,13 +14,12 @@ from schemas.tasks import EditTarget, Plan, PlanStep, StepKind
 _LISTED = 5
 _VERIFY_TESTS = 50
 _CASE_CHARS = 30
+_FUNCTIONS = 3
 
 _GOAL = re.compile(r"Make (.+) right again for (.+)")
 _CASES = re.compile(r"(cases?) (.+) of ([^ ]*) \((\d+) failing tests? in (.+)\)", re.DOTALL)
 _SINGLE = re.compile(r"([^ ]*) \(1 failing test in (.+)\)")
-_MANY = re.compile(
-    r"(\d+) failing tests of (\d+) test functions in (\d+) files?, ([^ ]*) (?:with (\d+) of them|(the first))"
-)
+_MANY = re.compile(r"(.+) \((\d+) failing tests in (.+)\)")
 _RUN = re.compile(r"Run the (\d+) failing tests? of (.+)")
 _ALL_CALL = re.compile(r"(all call|it calls) (.+)")
 _SOME_CALL = re.compile(r"(\d+) of (\d+) call (.+)")
@@ -82,14 +81,17 @@ def _goal(text: str, count: Recount) -> Iterator[str]:
 
 def _scope(text: str, count: Recount) -> Iterator[str]:
     total = len(count.failing)
-    if many := _MANY.fullmatch(text):
-        largest = next((key for key, cases in count.groups.items() if len(cases) == _most(count)), ("", ""))
-        yield from _differs("the number of failing tests", int(many[1]), total)
-        yield from _differs("the number of test functions", int(many[2]), len(count.groups))
-        yield from _differs("the number of test files", int(many[3]), len(count.modules))
-        yield from _differs("the largest test function", many[4], largest[1])
-        yield from _differs("its number of tests", int(many[5] or 1), _most(count))
-        yield from _differs("'the first'", bool(many[6]), _most(count) == 1)
+    if len(count.groups) > 1:
+        many = _MANY.fullmatch(text)
+        if many is None:
+            yield f"no sentence of the grammar: {text!r}"
+            return
+        # Most tests first; `sorted` keeps the order of their first tests.
+        names = [key[1] for key in sorted(count.groups, key=lambda key: len(count.groups[key]), reverse=True)]
+        rest = [f"{len(names) - _FUNCTIONS} more"] if len(names) > _FUNCTIONS else []
+        yield from _differs("the test functions", many[1], enumerated([*names[:_FUNCTIONS], *rest]))
+        yield from _differs("the number of failing tests", int(many[2]), total)
+        yield from _differs("the test files", many[3], enumerated(count.modules))
         return
     (path, function), cases = next(iter(count.groups.items()))
     if match := _CASES.fullmatch(text):
@@ -106,11 +108,6 @@ def _scope(text: str, count: Recount) -> Iterator[str]:
         yield from _differs("the parameters", "", cases[0])
     else:
         yield f"no sentence of the grammar: {text!r}"
-    yield from _differs("the number of test functions", 1, len(count.groups))
-
-
-def _most(count: Recount) -> int:
-    return max(len(cases) for cases in count.groups.values())
 
 
 def _reproduce(step: PlanStep, count: Recount) -> Iterator[str]:

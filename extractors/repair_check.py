@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from extractors.change_syntax import FIELD_WORDS, SITES, TRANSPARENT
+from extractors.order_check import may_speak_of_order, order_violations, speaks_of_order
+from extractors.plain_words import INNER_FIELDS, SITES, TRANSPARENT, field_word, indefinite, joined, plural
+from extractors.replacement_check import label, noun, sentence_holds, unwrap
 from extractors.syntax import parse
 from schemas.tasks import EditOp, EditTarget
 
@@ -12,18 +14,11 @@ if TYPE_CHECKING:
     import tree_sitter
 
 _CLAUSES = 5
+_NAMED = 3
+_KINDS = 4
 _WHOLE = re.compile(r"(.*) \((\d+) edits?, (\d+) lines?\)", re.DOTALL)
-_CLAUSE = re.compile(r"((?:[^`]|`[^`]*`)*), (at the top level|in the [^`,;]+)")
 _SPLIT = re.compile(r"(?:[^`;]|`[^`]*`|;(?! ))+")
-_CHANGE_NODE = re.compile(r"change the ([\w ]+) `([^`]+)` to `([^`]+)`")
-_CHANGE_LEAF = re.compile(r"change `([^`]+)` to `([^`]+)` in the ([\w ]+)")
-_PUT = re.compile(r"put the ([\w ]+) back into a ([\w ]+)")
-_TAKE = re.compile(r"take the ([\w ]+) out of the ([\w ]+)")
-_BY = re.compile(r"replace the ([\w ]+) by a ([\w ]+)")
-_REORDER = re.compile(r"reorder the (\d+) parts of the ([\w ]+)")
-_TOKENS = re.compile(r"rewrite the ([\w ]+) of (\d+) tokens? as one of (\d+)")
-_QUOTED = re.compile(r"rewrite `([^`]+)` as `([^`]+)` in the ([\w ]+)")
-_LINES = re.compile(r"rewrite (\d+) lines? as (\d+) lines?")
+_TIMES = re.compile(r"(.*), (\d+) times", re.DOTALL)
 
 
 class _Text(NamedTuple):
@@ -53,8 +48,8 @@ class _Text(NamedTuple):
             found = found.parent
         return found
 
-    def kind(self) -> str:
-        return _said(self.node().type)
+    def is_whole(self) -> bool:
+        return (self.node().start_byte, self.node().end_byte) == (self.start, self.end)
 
 
 def repair_violations(text: str, targets: Sequence[EditTarget], *, bugged: bytes, clean: bytes) -> Iterator[str]:
@@ -66,18 +61,39 @@ def repair_violations(text: str, targets: Sequence[EditTarget], *, bugged: bytes
     lines = sum(max(len(_split_lines(target.before)), len(_split_lines(target.after))) for target in targets)
     if (int(whole[2]), int(whole[3])) != (len(targets), lines):
         yield f"the size is {whole[2]} edits and {whole[3]} lines, and counts to {len(targets)} and {lines}"
-    subjects = list(_subjects(targets, bugged, clean))
-    clauses = _SPLIT.findall(whole[1])
-    clauses = [clause.removeprefix(" ") for clause in clauses]
-    if len(subjects) > _CLAUSES:
-        rest = f"and {len(subjects) - _CLAUSES} more"
-        if clauses[-1:] != [rest]:
-            yield f"the last clause is not {rest!r}"
-        clauses = clauses[:-1]
-    if len(clauses) != min(len(subjects), _CLAUSES):
-        yield f"there are {len(clauses)} clauses for {len(subjects)} changes"
-    for clause, subject in zip(clauses, subjects, strict=False):
-        yield from _clause(clause, subject)
+    clauses = [clause.removeprefix(" ") for clause in _SPLIT.findall(whole[1])]
+    if "; ".join(clauses) != whole[1]:
+        yield f"no sentence of the grammar: {text!r}"
+        return
+    trees = [parse(side, targets[0].language) for side in (bugged, clean)]
+    about_order = list(order_violations(clauses, *trees, place_of=place_of)) if _tells_order(clauses[0]) else ["no"]
+    if about_order and speaks_of_order(clauses[0]):
+        yield from about_order
+    elif about_order:
+        yield from _edit_violations(clauses, list(_subjects(targets, bugged, clean)))
+
+
+def _tells_order(clause: str) -> bool:
+    return speaks_of_order(clause) or may_speak_of_order(clause)
+
+
+def _edit_violations(clauses: list[str], changes: list["_Change"]) -> Iterator[str]:
+    told, rest = clauses[:_CLAUSES], clauses[_CLAUSES:]
+    groups = list(_groups(changes))
+    position = 0
+    for clause in told:
+        times = _TIMES.fullmatch(clause)
+        single, count = (times[1], int(times[2])) if times else (clause, 1)
+        said = groups[position : position + count]
+        if len(said) != count or (times and count < 2):
+            yield f"{clause!r} speaks of {count} changes, and {len(said)} are left"
+        for group in said:
+            yield from _clause(single, group)
+        position += count
+    left = len(groups) - position
+    expected = [f"and {left} more"] if left else []
+    if rest != expected:
+        yield f"the last clause is {rest!r}, and {left} changes are left"
 
 
 class _Change(NamedTuple):
@@ -88,6 +104,30 @@ class _Change(NamedTuple):
     after: _Text
     moves: str
     """`up` or `down` for a deletion and an insertion of the same text, else empty."""
+
+    @property
+    def side(self) -> _Text:
+        return self.before if self.op is EditOp.DELETE else self.after
+
+    def place(self) -> str:
+        around = [item for item in self.side.path_down() if item[1].is_named]
+        fits = [number for number, (_, node) in enumerate(around) if not node.is_error]
+        if self.op is not EditOp.REPLACE:
+            larger = [n for n in fits if _holds_more(around[n][1], self.side)] or [0]
+            return place_of(around[: larger[-1] + 1], own=True)
+        return place_of(around[: fits[-1] + 1])
+
+    def pieces(self) -> list["tree_sitter.Node"]:
+        """The nodes that were inserted or deleted, outermost ones; a body is its statements."""
+        found: list[tree_sitter.Node] = []
+        covered = self.side.start
+        for node in _all_nodes(self.side.root, self.side.start, self.side.end):
+            inside = self.side.start <= node.start_byte < node.end_byte <= self.side.end
+            if node.is_named and inside and node.start_byte >= covered and node.type != "block":
+                covered = node.end_byte
+                if node.type != "comment":
+                    found.append(unwrap(node))
+        return found
 
 
 def _subjects(targets: Sequence[EditTarget], bugged: bytes, clean: bytes) -> Iterator[_Change]:
@@ -135,157 +175,91 @@ def _text(source: bytes, start: int, end: int, target: EditTarget) -> _Text:
     return _Text(parse(source, target.language).root_node, start, end, source[start:end].decode())
 
 
-def _clause(clause: str, change: _Change) -> Iterator[str]:
-    match = _CLAUSE.fullmatch(clause)
-    if match is None:
-        yield f"no clause of the grammar: {clause!r}"
-        return
-    action, place = match.groups()
-    if place != _place(change):
-        yield f"the place is {place!r}, and counts to {_place(change)!r}"
-    if change.op is EditOp.REPLACE:
-        if not _replacement_holds(action, change.before, change.after):
+def _groups(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
+    """What is told together: insertions (or deletions) of syntax at one place; anything else is told alone."""
+    keys: list[object] = [
+        (change.op, change.place())
+        if change.op is not EditOp.REPLACE and not change.moves and change.pieces()
+        else number
+        for number, change in enumerate(changes)
+    ]
+    for key in dict.fromkeys(keys):
+        yield [change for change, own in zip(changes, keys, strict=True) if own == key]
+
+
+def _clause(clause: str, group: Sequence[_Change]) -> Iterator[str]:
+    place = group[0].place()
+    action = clause.removesuffix(f" {place}") if place else clause
+    if place and action == clause:
+        yield f"the place is not {place!r}: {clause!r}"
+    elif group[0].op is EditOp.REPLACE:
+        if not _replacement_holds(action, group[0].before, group[0].after):
             yield f"this is not what happens: {action!r}"
-        return
-    side = change.after if change.op is EditOp.INSERT else change.before
-    missing = "missing " if change.op is EditOp.INSERT and not change.moves else ""
-    pieces = _pieces(side, missing)
-    verb = "restore the" if change.op is EditOp.INSERT else "remove the"
-    expected = f"move the {pieces} {change.moves}" if change.moves else f"{verb} {pieces}"
-    if action != expected:
+    elif action != (expected := _expected(group)):
         yield f"the change is {action!r}, and counts to {expected!r}"
+
+
+def _expected(group: Sequence[_Change]) -> str:
+    pieces = [piece for change in group for piece in change.pieces()]
+    first = group[0]
+    count = len(_split_lines(first.side.text))
+    lines = f"{count} {'line' if count == 1 else 'lines'}"
+    if first.moves:
+        return f"move {_things(pieces, '') if pieces else f'the {lines}'} {first.moves}"
+    restores = first.op is EditOp.INSERT
+    what = _things(pieces, "missing " if restores else "") if pieces else lines
+    return f"{'restore' if restores else 'remove'} {what}"
+
+
+def _things(pieces: Sequence["tree_sitter.Node"], adjective: str) -> str:
+    nouns = [noun(piece) for piece in pieces]
+    kinds = list(dict.fromkeys(nouns))
+    if len(kinds) > 1:
+        said = [indefinite(kind) if (n := nouns.count(kind)) == 1 else f"{n} {plural(kind)}" for kind in kinds]
+        rest = sum(nouns.count(kind) for kind in kinds[_KINDS:])
+        return joined(said[:_KINDS] + ([f"{rest} more"] if rest else []))
+    names = [label(piece) for piece in pieces]
+    tail = joined([name[name.index("`") :] for name in names]) if all(names) and len(names) <= _NAMED else ""
+    head = kinds[0] if len(pieces) == 1 else plural(kinds[0])
+    number = f"{len(pieces)} " if len(pieces) > 1 else ""
+    return f"the {number}{adjective}{head}" + (f" {names[0][: names[0].index('`')]}{tail}" if tail else "")
 
 
 def _replacement_holds(action: str, before: _Text, after: _Text) -> bool:
     """Whether a sentence about a replacement is true of the two texts."""
-    whole = _is_whole(before) and _is_whole(after)
-    if match := _LINES.fullmatch(action):
-        counts = (len(_split_lines(before.text)), len(_split_lines(after.text)))
-        return not whole and (int(match[1]), int(match[2])) == counts
-    if match := _QUOTED.fullmatch(action):
-        return not whole and match.groups() == (before.text, after.text, before.kind())
-    return whole and (
-        _texts_change(action, before, after)
-        or _nodes_nest(action, before, after)
-        or _parts_change(action, before, after)
-    )
+    if before.is_whole() and after.is_whole():
+        return sentence_holds(action, before.node(), after.node())
+    counts = [len(_split_lines(side.text)) for side in (before, after)]
+    one, two = (f"{count} {'line' if count == 1 else 'lines'}" for count in counts)
+    return action in {f"change `{before.text}` to `{after.text}`", f"rewrite {one} as {two}"}
 
 
-def _texts_change(action: str, before: _Text, after: _Text) -> bool:
-    if match := _CHANGE_NODE.fullmatch(action):
-        return (match[1], match[2], match[3]) == (
-            before.kind(),
-            before.text,
-            after.text,
-        ) and before.kind() == after.kind()
-    if match := _CHANGE_LEAF.fullmatch(action):
-        same = before.kind() == after.kind() == match[3]
-        return same and _one_token_differs(before, after, match[1], match[2])
-    return False
-
-
-def _nodes_nest(action: str, before: _Text, after: _Text) -> bool:
-    for pattern, outer, inner in ((_PUT, after, before), (_TAKE, before, after)):
-        if match := pattern.fullmatch(action):
-            nests = inner.text in outer.text and inner.text != outer.text
-            return nests and match.groups() == (inner.kind(), outer.kind())
-    if match := _BY.fullmatch(action):
-        return match.groups() == (before.kind(), after.kind()) and before.kind() != after.kind()
-    return False
-
-
-def _parts_change(action: str, before: _Text, after: _Text) -> bool:
-    if before.kind() != after.kind():
-        return False
-    if match := _REORDER.fullmatch(action):
-        old, new = ([child.text or b"" for child in side.node().named_children] for side in (before, after))
-        same = old != new and sorted(old) == sorted(new)
-        return same and (int(match[1]), match[2]) == (len(old), before.kind())
-    if match := _TOKENS.fullmatch(action):
-        counts = (len(_tokens(before)), len(_tokens(after)))
-        return match[1] == before.kind() and (int(match[2]), int(match[3])) == counts
-    return False
-
-
-def _one_token_differs(before: _Text, after: _Text, old: str, new: str) -> bool:
-    one, two = _tokens(before), _tokens(after)
-    return any(
-        one[number] == old and [*one[:number], new, *one[number + 1 :]] == two and old != new
-        for number in range(len(one))
-    )
-
-
-def _is_whole(text: _Text) -> bool:
-    node = text.node()
-    return (node.start_byte, node.end_byte) == (text.start, text.end)
-
-
-def _all_nodes(root: "tree_sitter.Node") -> Iterator["tree_sitter.Node"]:
-    """A node and all below it, outer ones first, in the order of the text."""
-    todo = [root]
-    while todo:
-        node = todo.pop()
-        yield node
-        todo.extend(reversed(node.children))
-
-
-def _tokens(text: _Text) -> list[str]:
-    return [(node.text or b"").decode() for node in _all_nodes(text.node()) if not node.children]
-
-
-def _pieces(side: _Text, adjective: str) -> str:
-    larger = [node for _, node in side.path_down() if node.start_byte < side.start or node.end_byte > side.end]
-    inside = [
-        node
-        for node in _all_nodes((larger or [side.root])[-1])
-        if node.is_named and side.start <= node.start_byte < node.end_byte <= side.end
-    ]
-    covered = side.start - 1
-    outer: list[tree_sitter.Node] = []
-    for node in inside:
-        # Outer nodes come before what they hold.
-        if node.start_byte >= covered:
-            if node.type != "comment":
-                outer.append(node)
-            covered = node.end_byte
-    if not outer:
-        count = len(_split_lines(side.text))
-        return f"{adjective}{count} {'line' if count == 1 else 'lines'}"
-    if len(outer) > 1:
-        return f"{len(outer)} {adjective}pieces of syntax"
-    node = outer[0]
-    while node.type in TRANSPARENT and len(node.named_children) == 1:
-        (node,) = node.named_children
-    defined = node.child_by_field_name("definition") or node
-    name = node.child_by_field_name("name") or defined.child_by_field_name("name")
-    text = (name.text or b"").decode() if name is not None else ""
-    quoted = f" `{text}`" if text and len(text) <= 40 and not set(text) & {"`", "\n"} else ""
-    return f"{adjective}{_said(node.type)}{quoted}"
-
-
-def _place(change: _Change) -> str:
-    side = change.before if change.op is EditOp.DELETE else change.after
-    around = [item for item in side.path_down() if item[1].is_named]
-    if change.op is EditOp.REPLACE:
-        holder = next(number for number in reversed(range(len(around))) if not around[number][1].is_error)
-        around = around[: holder + 1]
-        # The node itself is not its own place.
-        sites = [(field, around[number - 1][1]) for number, (field, _) in enumerate(around) if number]
-    else:
-        larger = [item for item in around if item[1].start_byte < side.start or item[1].end_byte > side.end]
-        larger = [item for item in larger if not item[1].is_error] or around[:1]
-        last = around.index(larger[-1])
-        sites = [(field, around[number - 1][1]) for number, (field, _) in enumerate(around[: last + 1]) if number]
-        sites.append(("", larger[-1][1]))
-    for field, node in reversed(sites):
-        if node.type.endswith(SITES) and node.type not in TRANSPARENT:
-            kind = _said(node.type)
-            return f"in the {FIELD_WORDS.get(field, _said(field))} of the {kind}" if field else f"in the {kind}"
+def place_of(path: Sequence[tuple[str, "tree_sitter.Node"]], *, own: bool = False) -> str:
+    """The place of the last node of a path from the root; `own`: the node itself may be the place."""
+    holders = [(path[number][0], path[number - 1][1]) for number in range(1, len(path))]
+    for field, node in reversed([*holders, *([("", path[-1][1])] if own else [])]):
+        if not node.type.endswith(SITES) or node.type in TRANSPARENT:
+            continue
+        if node.type in {"decorated_definition", "function_definition", "class_definition"}:
+            return "" if field in {"", "body"} else f"in the {field_word(field)}"
+        if field in INNER_FIELDS or not field:
+            return " ".join(filter(None, ("in the", noun(node), label(node))))
+        return f"in the {field_word(field)} of the {noun(node)}"
     return "at the top level"
 
 
-def _said(name: str) -> str:
-    return " ".join(part for part in name.split("_") if part)
+def _holds_more(node: "tree_sitter.Node", text: _Text) -> bool:
+    return node.start_byte < text.start or node.end_byte > text.end
+
+
+def _all_nodes(root: "tree_sitter.Node", start: int, end: int) -> Iterator["tree_sitter.Node"]:
+    """The nodes that share bytes with a range, outer ones first, in the order of the text."""
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if node.start_byte < end and node.end_byte > start:
+            yield node
+            todo.extend(reversed(node.children))
 
 
 def _split_lines(text: str) -> list[str]:

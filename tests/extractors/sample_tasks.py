@@ -95,6 +95,26 @@ MUTANTS = {
         "    for start, end in _bounds(len(values), width, step):\n        yield tuple(values[start:end])\n",
         "    yield tuple(values)\n",
     ),
+    "shuffled": (
+        "src/tinystats/series.py",
+        (
+            "    current = None\n"
+            "    for value in values:\n"
+            "        current = value if current is None else alpha * value + (1 - alpha) * current\n"
+            "        yield current\n"
+        ),
+        (
+            "    for value in values:\n"
+            "        current = value if current is None else alpha * value + (1 - alpha) * current\n"
+            "        yield current\n"
+            "    current = None\n"
+        ),
+    ),
+    "branches": (
+        "src/tinystats/series.py",
+        "            found[-1] = (value, found[-1][1] + 1)\n        else:\n            found.append((value, 1))\n",
+        "            found.append((value, 1))\n        else:\n            found[-1] = (value, found[-1][1] + 1)\n",
+    ),
 }
 
 

@@ -1,5 +1,7 @@
 """Plans of real tasks say what is true of them, in sentences of bounded length."""
 
+import re
+
 import pytest
 
 from extractors.edits import edit_targets
@@ -77,13 +79,15 @@ def test_localize_says_that_module_level_runs_at_import(plans):
 @pytest.mark.parametrize(
     ("task", "expected"),
     [
-        ("bounds", "In _bounds: change `<` to `<=` in the comparison operator, in the condition of the while statement (1 edit, 1 line)"),
-        ("inverted", "In differences: take the comparison operator out of the not operator, in the condition of the if statement (1 edit, 1 line)"),
-        ("operands", "In rolling_range: reorder the 2 parts of the binary operator, in the return statement (1 edit, 1 line)"),
-        ("missing", "In exponential_mean: restore the missing assignment, in the body of the function definition (1 edit, 1 line)"),
-        ("runs", "In runs: change the integer `2` to `1`, in the right side of the assignment (1 edit, 1 line)"),
-        ("method", "In Series.__len__: restore the missing function definition `__len__`, in the body of the class definition (1 edit, 3 lines)"),
-        ("loop", "In windows: replace the yield by a for statement, in the body of the function definition (1 edit, 2 lines)"),
+        ("bounds", "In _bounds: change the comparison operator from `<` to `<=` in the condition of the while loop (1 edit, 1 line)"),
+        ("inverted", "In differences: take the comparison out of the negation in the condition of the if statement (1 edit, 1 line)"),
+        ("operands", "In rolling_range: swap the operands of the `-` expression in the return statement (1 edit, 1 line)"),
+        ("missing", "In exponential_mean: restore the missing assignment to `current` (1 edit, 1 line)"),
+        ("runs", "In runs: change the integer from `2` to `1` in the assignment to `found[-1]` (1 edit, 1 line)"),
+        ("method", "In Series.__len__: restore the missing method `__len__` (1 edit, 3 lines)"),
+        ("loop", "In windows: replace the yield by a for loop (1 edit, 2 lines)"),
+        ("shuffled", "In exponential_mean: put 1 of the 4 statements of the body back in order, so that `current` is assigned before it is used (2 edits, 2 lines)"),
+        ("branches", "In runs: swap the two branches of `if found and found[-1][0] == value` (2 edits, 4 lines)"),
     ],
 )  # fmt: skip
 def test_repair_says_what_happens_to_the_syntax(plans, task, expected):
@@ -98,8 +102,7 @@ def test_repair_quotes_a_change_that_is_no_single_node(sample):
     plan = make_plan(tasks[0].facts._replace(bugged=bugged), targets, index)
 
     assert step(plan, StepKind.REPAIR).description == (
-        "In Series.__len__: rewrite `(self, *rest) -> int` as `(self)` in the function definition, "
-        "in the parameters of the function definition (1 edit, 1 line)"
+        "In Series.__len__: change `(self, *rest) -> int` to `(self)` in the parameters (1 edit, 1 line)"
     )
 
 
@@ -156,4 +159,8 @@ def test_many_edits_are_bounded_to_five_clauses(sample):
     plan = make_plan(tasks[0].facts._replace(bugged=bugged), targets, index)
 
     assert len(targets) > 5
-    assert f"; and {len(targets) - 5} more ({len(targets)} edits, " in step(plan, StepKind.REPAIR).description
+    clauses = step(plan, StepKind.REPAIR).description.split("; ")
+    told = [int(times[1]) if (times := re.search(r", (\d+) times$", clause)) else 1 for clause in clauses[:-1]]
+
+    assert len(told) == 5
+    assert clauses[-1].startswith(f"and {len(targets) - sum(told)} more ({len(targets)} edits, ")

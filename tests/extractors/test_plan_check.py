@@ -235,5 +235,5 @@ def test_moved_blank_lines_are_no_move(sample):
     plan = make_plan(facts, targets, index)
 
     assert len(targets) == 2
-    assert "remove the 1 line," in plan.steps[2].description
+    assert "remove 1 line at the top level;" in plan.steps[2].description
     assert check_plan(plan, facts, targets, index) == ()
