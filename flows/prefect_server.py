@@ -1,0 +1,84 @@
+"""A Prefect server for the time of one command: it does not outlive it, and the terminal's Ctrl-C does not reach it."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.errors import GymforgeError
+
+STARTUP_LIMIT_S = 120.0
+_STOP_LIMIT_S = 5.0
+_PR_SET_PDEATHSIG = 1
+
+
+@contextmanager
+def start_server(home: Path) -> Iterator[Callable[[], None]]:
+    """Start a server on a free loopback port and name it in `PREFECT_API_URL`, before Prefect is imported.
+
+    Prefect starts one by itself, but in the terminal's process group, where Ctrl-C ends it before the flow can say
+    that it was interrupted, and where a killed command leaves it behind. The value waits until the server answers, so
+    that imports can go on meanwhile.
+
+    Raises:
+        GymforgeError: the server ended, or did not answer in time; from the value.
+    """
+    port = _free_port()
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+                *("--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"),
+            ],
+            env=os.environ
+            | {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread has been started yet
+        )
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    try:
+        yield lambda: _wait_for(process, port, log)
+    finally:
+        del os.environ["PREFECT_API_URL"]
+        process.terminate()
+        try:
+            process.wait(_STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    import httpx
+
+    deadline = time.monotonic() + STARTUP_LIMIT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/api/health", trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise GymforgeError(
+        f"Prefect's server did not start. Its log is {log}; a server of your own can be named in PREFECT_API_URL."
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
