@@ -505,6 +505,27 @@ def test_put_sets_mode_and_content_at_once(sandbox: Sandbox) -> None:
     assert sandbox.run(["/tmp/tool"], timeout_s=5).stdout == b"tool\n"
 
 
+def test_put_keeps_the_mode_of_the_file_that_it_replaces(sandbox: Sandbox) -> None:
+    sh(sandbox, "echo old > tool; chmod 0755 tool; echo old > secret; chmod 0600 secret")
+    sandbox.put("/testbed/tool", b"#!/bin/sh\necho tool\n")
+    sandbox.put("/testbed/secret", b"new")
+    assert sandbox.run(["./tool"], timeout_s=5).stdout == b"tool\n"
+    assert sh(sandbox, "stat -c %a tool secret").stdout == b"755\n600\n"
+
+
+def test_put_where_no_regular_file_was_makes_it_readable_and_no_program(sandbox: Sandbox) -> None:
+    sh(sandbox, "echo victim > victim; chmod 0700 victim; ln -s victim link")
+    sandbox.put("/testbed/link", b"new")
+    sandbox.put("/testbed/fresh", b"new")
+    assert sh(sandbox, "stat -c %a link fresh victim").stdout == b"644\n644\n700\n"
+
+
+def test_put_with_a_mode_overrides_the_one_in_place(sandbox: Sandbox) -> None:
+    sandbox.put("/testbed/tool", b"old", mode=0o755)
+    sandbox.put("/testbed/tool", b"new", mode=0o640)
+    assert sh(sandbox, "stat -c %a tool").stdout == b"640\n"
+
+
 def test_put_replaces_a_link_instead_of_following_it(sandbox: Sandbox) -> None:
     sh(sandbox, "echo victim > /tmp/victim; ln -s /tmp/victim /testbed/link")
     sandbox.put("/testbed/link", b"new")

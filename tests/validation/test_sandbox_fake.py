@@ -54,6 +54,17 @@ def test_stored_environment_is_private_to_each_sandbox(backend: FakeBackend) -> 
                 sandbox.get("/tmp/b")
 
 
+def test_mode_of_a_replaced_file_is_kept_also_in_a_stored_environment(backend: FakeBackend) -> None:
+    with backend.open(building=True) as sandbox:
+        sandbox.put("/testbed/tool", b"old", mode=0o755)
+        sandbox.put("/testbed/text", b"old")
+        backend.store(sandbox, "name")
+    with backend.open("name") as sandbox:
+        sandbox.put("/testbed/tool", b"new")
+        sandbox.put("/testbed/text", b"new")
+    assert backend.opened[1].modes == {"/testbed/tool": 0o755, "/testbed/text": 0o644}
+
+
 def test_absent_environment_is_not_found(backend: FakeBackend) -> None:
     with pytest.raises(FileNotFoundError), backend.open("absent"):
         pass

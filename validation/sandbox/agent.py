@@ -28,6 +28,7 @@ FRAME = struct.Struct(">IQ")
 CHANNEL_FD = 9
 """Descriptor of the channel in a command: above those that programs take first, one that any shell can name."""
 _LOW_FDS = 10
+_NEW_FILE = 0o644
 _PIECE = 1 << 20
 _F_SETPIPE_SZ = 1031
 _PR_SET_DUMPABLE = 4
@@ -396,7 +397,7 @@ def put(request: dict[str, Any], host: Host, size_bytes: int) -> dict[str, Any]:
             view = memoryview(piece)
             while view:
                 view = view[os.write(fd, view) :]
-        os.fchmod(fd, request["mode"])
+        os.fchmod(fd, mode_in_place(path) if request["mode"] is None else request["mode"])
         os.rename(temporary, path)
     except OSError as error:
         if fd >= 0:
@@ -408,6 +409,15 @@ def put(request: dict[str, Any], host: Host, size_bytes: int) -> dict[str, Any]:
         if fd >= 0:
             os.close(fd)
     return {}
+
+
+def mode_in_place(path: str) -> int:
+    """The permissions of the regular file in this place; those of a new file where there is none."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return _NEW_FILE
+    return stat.S_IMODE(status.st_mode) if stat.S_ISREG(status.st_mode) else _NEW_FILE
 
 
 def get(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:

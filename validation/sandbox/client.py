@@ -213,7 +213,7 @@ class AgentSandbox:
             duration_s=header["duration_s"],
         )
 
-    def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
+    def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
         """See `Sandbox.put`.
 
         Raises:

@@ -23,6 +23,8 @@ class FakeCall(NamedTuple):
     """The sandbox's files by absolute path; the script may change them."""
 
 
+_NEW_FILE = 0o644
+
 Script = Callable[[FakeCall], CommandResult]
 
 
@@ -51,8 +53,12 @@ def result(
 class FakeSandbox:
     """Implements `Sandbox`; every command is answered by the script and recorded in `calls`."""
 
-    def __init__(self, script: Script, *, files: Mapping[str, bytes] | None = None) -> None:
+    def __init__(
+        self, script: Script, *, files: Mapping[str, bytes] | None = None, modes: Mapping[str, int] | None = None
+    ) -> None:
         self.files: dict[str, bytes] = dict(files or {})
+        self.modes: dict[str, int] = dict(modes or {})
+        """Permissions by absolute path; 0644 where there are none."""
         self.calls: list[FakeCall] = []
         self.closed = False
         self._script = script
@@ -74,11 +80,12 @@ class FakeSandbox:
         self.calls.append(call)
         return self._script(call)
 
-    def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:  # noqa: ARG002 - not kept
+    def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
         """See `Sandbox.put`."""
         self._require_open()
         if not path.startswith("/"):
             raise ValueError(f"{path!r} is not an absolute path of a file in the sandbox")
+        self.modes[path] = self.modes.get(path, _NEW_FILE) if mode is None else mode
         self.files[path] = content
 
     def get(self, path: str, *, max_bytes: int = 64 * MIB) -> bytes:
@@ -104,6 +111,7 @@ class FakeBackend:
         self.opened: list[FakeSandbox] = []
         self.images: dict[str, dict[str, bytes]] = {}
         self._script = script
+        self._modes: dict[str, dict[str, int]] = {}
 
     def platform(self) -> PlatformInfo:
         """See `SandboxBackend.platform`: the interpreter that runs this program."""
@@ -126,6 +134,7 @@ class FakeBackend:
             raise TypeError(f"{type(sandbox).__name__} is not a sandbox of this backend")
         kept = {path: data for path, data in sandbox.files.items() if path.startswith((f"{ENV_DIR}/", f"{TESTBED}/"))}
         self.images[image] = kept
+        self._modes[image] = {path: mode for path, mode in sandbox.modes.items() if path in kept}
         return sum(map(len, kept.values()))
 
     def has(self, image: str) -> bool:
@@ -135,12 +144,17 @@ class FakeBackend:
     def remove(self, image: str) -> None:
         """See `SandboxBackend.remove`."""
         self.images.pop(image, None)
+        self._modes.pop(image, None)
 
     @contextmanager
     def _open(self, image: str | None) -> Iterator[Sandbox]:
         if image is not None and image not in self.images:
             raise FileNotFoundError(f"No environment {image!r} is stored; build it first")
-        sandbox = FakeSandbox(self._script, files=self.images[image] if image is not None else None)
+        sandbox = FakeSandbox(
+            self._script,
+            files=self.images[image] if image is not None else None,
+            modes=self._modes.get(image) if image is not None else None,
+        )
         self.opened.append(sandbox)
         try:
             yield sandbox

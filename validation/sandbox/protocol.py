@@ -67,8 +67,12 @@ class Sandbox(Protocol):
         """
         ...
 
-    def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
-        """Write a file (absolute path inside); makes folders on the way; never follows a symlink out of the sandbox."""
+    def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
+        """Write a file (absolute path inside); makes folders on the way; never follows a symlink out of the sandbox.
+
+        `mode`: its permissions. `None` keeps those of a regular file that is replaced, so that a program stays one;
+        else it is 0644.
+        """
         ...
 
     def get(self, path: str, *, max_bytes: int = 64 * MIB) -> bytes:
