@@ -200,6 +200,19 @@ def test_channel_past_its_limit_kills_the_command(sandbox: Sandbox) -> None:
     assert len(result.channel) <= 64 * MIB
 
 
+def test_channel_limit_is_the_one_that_was_asked_for(sandbox: Sandbox) -> None:
+    past = sh(sandbox, "head -c 1001 /dev/zero >&$GYMFORGE_CHANNEL_FD; sleep 20", max_channel_bytes=1000)
+    assert (past.exit_code, past.truncated, past.timed_out) == (-9, True, False)
+    assert len(past.channel) <= 1000
+    at = sh(sandbox, "head -c 1000 /dev/zero >&$GYMFORGE_CHANNEL_FD", max_channel_bytes=1000)
+    assert (at.exit_code, at.truncated, at.channel) == (0, False, b"\0" * 1000)
+
+
+def test_channel_may_be_larger_than_usual(sandbox: Sandbox) -> None:
+    script = "head -c 70000000 /dev/zero >&$GYMFORGE_CHANNEL_FD"
+    assert len(sh(sandbox, script, max_channel_bytes=80 * MIB).channel) == 70_000_000
+
+
 def test_output_past_its_limit_keeps_head_and_tail(sandbox: Sandbox) -> None:
     result = sh(sandbox, "echo FIRST; head -c 5000000 /dev/zero; echo; echo LAST", max_output_bytes=1000)
     assert result.truncated

@@ -54,6 +54,13 @@ def test_stored_environment_is_private_to_each_sandbox(backend: FakeBackend) -> 
                 sandbox.get("/tmp/b")
 
 
+def test_channel_past_its_limit_kills_the_command() -> None:
+    with FakeBackend(lambda _call: result(channel=b"0123456789")).open() as sandbox:
+        past = sandbox.run(["x"], timeout_s=1, max_channel_bytes=9)
+        assert (past.exit_code, past.truncated, past.channel) == (-9, True, b"012345678")
+        assert sandbox.run(["x"], timeout_s=1, max_channel_bytes=10).exit_code == 0
+
+
 def test_mode_of_a_replaced_file_is_kept_also_in_a_stored_environment(backend: FakeBackend) -> None:
     with backend.open(building=True) as sandbox:
         sandbox.put("/testbed/tool", b"old", mode=0o755)

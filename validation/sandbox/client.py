@@ -14,7 +14,6 @@ from schemas.errors import SandboxFailed
 from validation.sandbox.protocol import ENV_DIR, MIB, TESTBED, CommandResult, Limits
 
 AGENT_PATH = Path(__file__).parent / "agent.py"
-MAX_CHANNEL_BYTES = 64 * MIB
 
 HOME = "/home/gym"
 SHARED = ("/tmp", "/dev/shm")  # noqa: S108 - paths inside the sandbox
@@ -149,6 +148,7 @@ class AgentSandbox:
         cwd: str = TESTBED,
         idle_timeout_s: float | None = None,
         max_output_bytes: int = 4 * MIB,
+        max_channel_bytes: int = 64 * MIB,
     ) -> CommandResult:
         """See `Sandbox.run`."""
         channel = bytearray()
@@ -161,6 +161,7 @@ class AgentSandbox:
             cwd=cwd,
             idle_timeout_s=idle_timeout_s,
             max_output_bytes=max_output_bytes,
+            max_channel_bytes=max_channel_bytes,
         ).model_copy(update={"channel": bytes(channel)})
 
     def stream(
@@ -174,7 +175,7 @@ class AgentSandbox:
         cwd: str = TESTBED,
         idle_timeout_s: float | None = None,
         max_output_bytes: int = 4 * MIB,
-        max_channel_bytes: int = MAX_CHANNEL_BYTES,
+        max_channel_bytes: int = 64 * MIB,
     ) -> CommandResult:
         """As `run`, but the channel goes to `sink` piece by piece as it comes, and is empty in the result."""
         request = {

@@ -73,12 +73,17 @@ class FakeSandbox:
         cwd: str = TESTBED,
         idle_timeout_s: float | None = None,
         max_output_bytes: int = 4 * MIB,  # noqa: ARG002 - the script's own affair
+        max_channel_bytes: int = 64 * MIB,
     ) -> CommandResult:
         """See `Sandbox.run`."""
         self._require_open()
         call = FakeCall(tuple(command), stdin, dict(environment or {}), cwd, timeout_s, idle_timeout_s, self.files)
         self.calls.append(call)
-        return self._script(call)
+        answer = self._script(call)
+        if len(answer.channel) <= max_channel_bytes:
+            return answer
+        killed = {"exit_code": -9, "truncated": True, "channel": answer.channel[:max_channel_bytes]}
+        return answer.model_copy(update=killed)
 
     def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
         """See `Sandbox.put`."""

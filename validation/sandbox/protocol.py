@@ -57,10 +57,13 @@ class Sandbox(Protocol):
         cwd: str = TESTBED,
         idle_timeout_s: float | None = None,
         max_output_bytes: int = 4 * MIB,
+        max_channel_bytes: int = 64 * MIB,
     ) -> CommandResult:
         """Run `command` and return when it ends, or is killed; whatever it left running is killed too.
 
         `idle_timeout_s`: also kill it when the channel was silent for that long.
+        `max_output_bytes`: what is kept of each of stdout and stderr.
+        `max_channel_bytes`: past it the command is killed, and the result is `truncated`.
 
         Raises:
             SandboxFailed: the sandbox itself died; it cannot be used again.
