@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import SandboxFailed
+from validation.sandbox.hidden import private_paths
 from validation.sandbox.protocol import MIB, CommandResult, Limits, Sandbox, SandboxBackend
 
 SMALL = Limits(memory_bytes=256 * MIB, disk_bytes=32 * MIB, processes=32)
@@ -405,6 +407,44 @@ def test_host_files_are_neither_read_nor_written(sandbox: Sandbox, tmp_path: Pat
     sh(sandbox, f"echo spoiled > {canary}; mkdir -p {tmp_path}/made; rm -rf {tmp_path}")
     assert canary.read_text() == "untouched"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["canary"]
+
+
+@pytest.fixture
+def canary() -> Iterator[str]:
+    """A name for files among this machine's programs, which are removed again."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can put files into /usr")
+    name = f"gymforge-canary-{secrets.token_hex(6)}"
+    private_paths.cache_clear()
+    yield name
+    for folder in ("/usr/local/etc", "/usr/local/share"):
+        path = Path(folder, name)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    private_paths.cache_clear()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_settings_of_the_host_are_not_read(backend: SandboxBackend, canary: str, mode: int) -> None:
+    path = Path("/usr/local/etc", canary)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("token")
+    path.chmod(mode)
+    with backend.open(limits=SMALL) as sandbox:
+        seen = sh(sandbox, f"cat {path}; grep -r token /usr/local/etc /usr/etc; touch /usr/local/etc/x && echo token")
+    assert b"token" not in seen.stdout
+
+
+@pytest.mark.parametrize("folder", ["", "folder/"])
+def test_private_files_among_the_hosts_programs_are_not_read(backend: SandboxBackend, canary: str, folder: str) -> None:
+    path = Path("/usr/local/share", canary, folder, "file")
+    path.parent.mkdir(parents=True)
+    path.write_text("token")
+    private = path if not folder else path.parent
+    private.chmod(0o700 if folder else 0o640)
+    with backend.open(limits=SMALL) as sandbox:
+        seen = sh(sandbox, f"cat {path}; chmod -R 777 {private}; cat {path}")
+    assert b"token" not in seen.stdout
+    assert private.stat().st_mode & 0o777 == (0o700 if folder else 0o640)
 
 
 def test_host_is_not_reached_over_the_network(run: Callable[..., CommandResult]) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from schemas.errors import SandboxUnavailable
 from validation.sandbox.client import SHARED
+from validation.sandbox.hidden import hiding_arguments
 
 AGENT_INSIDE = "/gymforge/agent.py"
 UID = 1000
@@ -73,17 +74,23 @@ def find_bubblewrap() -> Bubblewrap:
 
 
 def base_arguments() -> list[str]:
-    """Namespaces of its own for everything, no capabilities, no way to more, and the system's programs read-only."""
+    """Namespaces of its own for everything, no capabilities, no way to more, and the system's programs read-only.
+
+    Raises:
+        SandboxUnavailable: what is private among the programs cannot be hidden.
+    """
     arguments = ["--unshare-all", "--unshare-user", "--uid", str(UID), "--gid", str(UID), "--disable-userns"]
     arguments += ["--cap-drop", "ALL", "--hostname", "gymforge", "--new-session", "--die-with-parent", "--clearenv"]
-    arguments += ["--ro-bind", "/usr", "/usr"]
+    shared = ["/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         folder = Path("/", name)
         if folder.is_symlink():
             arguments += ["--symlink", str(folder.readlink()), str(folder)]
         elif folder.is_dir():
-            arguments += ["--ro-bind", str(folder), str(folder)]
-    arguments += ["--perms", "0755", "--dir", "/etc"]
+            shared.append(str(folder))
+    for path in shared:
+        arguments += ["--ro-bind", path, path]
+    arguments += [*hiding_arguments(tuple(shared)), "--perms", "0755", "--dir", "/etc"]
     for name in ("ld.so.cache", "alternatives"):
         arguments += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     arguments += ["--proc", "/proc", "--dev", "/dev"]
