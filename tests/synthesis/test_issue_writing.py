@@ -13,23 +13,24 @@ from schemas.errors import InvalidInput
 from schemas.repo import Language
 from schemas.reports import TestFailure
 from schemas.tasks import Issue
-from synthesis.issues import IssueContext, IssueLeaks, Reveal, TestModule, style_names, write_issue
+from synthesis.issues import IssueContext, IssueLeaks, Reveal, TestModule, bug_kind, style_names, write_issue
 from synthesis.issues.context import MAX_TEXT_CHARS
 from synthesis.issues.leak_check import find_leaks
 from synthesis.issues.table import WRITERS, load_writer
+from synthesis.strategy import strategy_names
 
 TEST = "tests/test_series.py::test_even_width"
 
 
 def context_of(
-    number: int = 0, *, tests: tuple[str, ...] = (TEST,), explanation: str = "A loop is gone."
+    number: int = 0, *, tests: tuple[str, ...] = (TEST,), strategy: str = "op_change", explanation: str = ""
 ) -> IssueContext:
     fix = (
         "diff --git a/src/tinystats/series.py b/src/tinystats/series.py\n--- a/src/tinystats/series.py\n"
         f"+++ b/src/tinystats/series.py\n@@ -8,1 +8,1 @@\n-    wrong = {number}\n+    while start + width <= {number}:\n"
     )
     candidate = Candidate(
-        strategy="op_change",
+        strategy=strategy,
         entity=CodeEntity(
             path="src/tinystats/series.py",
             name="_bounds",
@@ -80,7 +81,7 @@ def test_unknown_style_is_refused_by_name() -> None:
 
 
 def test_style_that_has_nothing_to_say_gives_way_to_the_next() -> None:
-    context = context_of(explanation="")._replace(failures={}, test_sources={})
+    context = context_of(strategy="no_such")._replace(failures={}, test_sources={})
     styles = {
         write_issue(context, seed=seed, styles=["bug_kind", "from_test_output", "files"]).style for seed in range(9)
     }
@@ -93,15 +94,40 @@ def test_no_style_left_is_an_error_that_says_why() -> None:
         write_issue(context, seed=1, styles=["from_test_output"])
 
 
-def test_explanation_that_holds_the_fix_is_refused() -> None:
-    context = context_of(3, explanation="It should say `while start + width <= 3:` here.")
-    with pytest.raises(IssueLeaks, match="bug_kind: leaks the fix"):
+@pytest.mark.parametrize(
+    ("sentence", "leak"),
+    [
+        ("It should say `while start + width <= 3:` here.", "the fix"),
+        ("The function _bounds lost a loop.", "a function"),
+    ],
+)
+def test_text_of_a_writer_that_leaks_is_refused(monkeypatch: pytest.MonkeyPatch, sentence: str, leak: str) -> None:
+    monkeypatch.setattr(bug_kind, "KINDS", {"op_change": (sentence,)})
+    with pytest.raises(IssueLeaks, match=f"bug_kind: leaks {leak}"):
+        write_issue(context_of(3), seed=1, styles=["bug_kind"])
+
+
+@pytest.mark.parametrize("strategy", strategy_names())
+def test_kind_of_bug_is_said_in_sentences_of_our_own(strategy: str) -> None:
+    context = context_of(strategy=strategy, explanation="There is one or more missing thing(s).")
+    texts = {write_issue(context, seed=seed, styles=["bug_kind"]).text for seed in range(60)}
+    assert {kind for kind in bug_kind.KINDS[strategy] if any(kind in text for text in texts)} == set(
+        bug_kind.KINDS[strategy]
+    )
+    assert not any(context.candidate.explanation in text or "(s)" in text for text in texts)
+
+
+def test_every_strategy_has_sentences_that_stand_alone_and_no_other_has() -> None:
+    assert set(bug_kind.KINDS) == set(strategy_names())
+    kinds = [kind for kinds in bug_kind.KINDS.values() for kind in kinds]
+    assert len(set(kinds)) == len(kinds) >= 2 * len(bug_kind.KINDS)
+    assert [kind for kind in kinds if not re.fullmatch(r"[A-Z][^.{}]+\.", kind)] == []
+
+
+def test_kind_of_an_unknown_strategy_cannot_be_told() -> None:
+    context = context_of(strategy="no_such", explanation="A loop is gone.")
+    with pytest.raises(IssueLeaks, match="bug_kind: nothing to say"):
         write_issue(context, seed=1, styles=["bug_kind"])
-
-
-def test_explanation_that_names_the_function_is_refused() -> None:
-    with pytest.raises(IssueLeaks, match="leaks a function"):
-        write_issue(context_of(explanation="_bounds lost a loop"), seed=1, styles=["bug_kind"])
 
 
 def test_texts_that_reveal_behaviour_are_never_shared() -> None:
@@ -227,7 +253,8 @@ def contexts(draw: st.DrawFn) -> IssueContext:
         language=Language.PYTHON,
         complexity=1,
     )
-    candidate = Candidate(strategy="s", entity=entity, bug_patch=fix, explanation=draw(TEXT), seed=1)
+    strategy = draw(st.sampled_from(["no_such", *strategy_names()]))
+    candidate = Candidate(strategy=strategy, entity=entity, bug_patch=fix, explanation=draw(TEXT), seed=1)
     return IssueContext(
         candidate,
         fix,
