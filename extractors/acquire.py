@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from extractors.git_copy import GitCopy, SubmoduleLink
+from extractors.git_limits import TreeRoom
 from extractors.license import license_of
 from extractors.source import Source, SourceKind, is_git_directory, parse_source, resolve_relative
 from schemas.errors import CloneFailed, InvalidInput
@@ -37,12 +38,13 @@ def acquire(source: str, *, ref: str | None, cache_dir: Path, destination: Path)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}-") as scratch:
         tree = Path(scratch) / "tree"
+        room = TreeRoom(parsed.address)
         copy = GitCopy(parsed, cache_dir)
         with copy.locked():
             commit = copy.update(ref)
             repo_ref = copy.describe(commit)
-            links = copy.export(commit, tree)
-        _add_submodules(parsed, links, tree=tree, cache_dir=cache_dir)
+            links = copy.export(commit, tree, room=room)
+        _add_submodules(parsed, links, room, tree=tree, cache_dir=cache_dir)
         if destination.exists():
             destination.rmdir()
         tree.rename(destination)
@@ -50,7 +52,14 @@ def acquire(source: str, *, ref: str | None, cache_dir: Path, destination: Path)
 
 
 def _add_submodules(
-    parent: Source, links: Sequence[SubmoduleLink], *, tree: Path, cache_dir: Path, depth: int = 1
+    parent: Source,
+    links: Sequence[SubmoduleLink],
+    room: TreeRoom,
+    *,
+    tree: Path,
+    cache_dir: Path,
+    below: str = "",
+    depth: int = 1,
 ) -> None:
     for link in links:
         what = f"submodule {link.path!r} of {parent.address}"
@@ -66,11 +75,12 @@ def _add_submodules(
             copy = GitCopy(source, cache_dir)
             try:
                 with copy.locked():
-                    inner = copy.export(copy.update(link.commit), place)
+                    inner = copy.export(copy.update(link.commit), place, room=room, below=f"{below}{link.path}/")
             except (CloneFailed, InvalidInput) as error:
                 failure = error
             else:
-                _add_submodules(source, inner, tree=place, cache_dir=cache_dir, depth=depth + 1)
+                beneath = f"{below}{link.path}/"
+                _add_submodules(source, inner, room, tree=place, cache_dir=cache_dir, below=beneath, depth=depth + 1)
                 break
         else:
             msg = f"{what} cannot be had: {failure}"

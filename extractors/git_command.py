@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +36,8 @@ _ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh", "GIT_PROTOCOL_FROM_USER": "0", "GIT_ATTR_NOSYSTEM": "1",
 }  # fmt: skip
 
+_CHUNK_BYTES = 1024 * 1024
+
 
 class GitAnswer(NamedTuple):
     status: int
@@ -56,21 +59,49 @@ def run_git(
         CloneFailed: git is not installed.
     """
     client = _client()
-    environment = environment or {}
-    shed = [
-        part for name in _CALLERS_REPOSITORY if name in os.environ.keys() - environment.keys() for part in ("-u", name)
-    ]
-    settings = [part for key, value in sorted(_SETTINGS.items()) for part in ("-c", f"{key}={value}")]
-    place = ["--git-dir", str(git_dir)] if git_dir else []
     ssh = {"GIT_SSH_COMMAND": _ssh_command(client)} if transport else {}
     status, stdout, stderr = client.execute(
-        ["env", *shed, str(client.GIT_PYTHON_GIT_EXECUTABLE), *settings, *place, *arguments],
-        env={**_ENVIRONMENT, **ssh, **environment},
+        _command(client, git_dir, arguments, keep=frozenset(environment or ())),
+        env={**_ENVIRONMENT, **ssh, **(environment or {})},
         with_extended_output=True,
         with_exceptions=False,
         strip_newline_in_stdout=False,
     )
     return GitAnswer(int(status), str(stdout), str(stderr))
+
+
+def read_git(git_dir: Path, *arguments: str, each: Callable[[str], None]) -> GitAnswer:
+    """Run a git command that reads, and hand over its NUL-terminated records while it runs.
+
+    However much git would print, only one record is held; an exception of `each` ends git and passes on.
+
+    Raises:
+        CloneFailed: git is not installed.
+    """
+    client = _client()
+    started = client.execute(_command(client, git_dir, arguments), env=_ENVIRONMENT, as_process=True)
+    with started.proc as process:
+        try:
+            rest = b""
+            while chunk := process.stdout.read1(_CHUNK_BYTES):
+                *records, rest = (rest + chunk).split(b"\0")
+                for record in records:
+                    each(record.decode("utf-8", "surrogateescape"))
+            stderr = process.stderr.read().decode("utf-8", "replace")
+            status = process.wait()
+        finally:
+            process.kill()
+    return GitAnswer(status, "", stderr)
+
+
+def _command(
+    client: "Git", git_dir: Path | None, arguments: Sequence[str], *, keep: frozenset[str] = frozenset()
+) -> list[str]:
+    """The whole command line; variables of the caller's repository are shed, except those to `keep`."""
+    shed = [part for name in _CALLERS_REPOSITORY if name in os.environ.keys() - keep for part in ("-u", name)]
+    settings = [part for key, value in sorted(_SETTINGS.items()) for part in ("-c", f"{key}={value}")]
+    place = ["--git-dir", str(git_dir)] if git_dir else []
+    return ["env", *shed, str(client.GIT_PYTHON_GIT_EXECUTABLE), *settings, *place, *arguments]
 
 
 def _client() -> "Git":

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from extractors.git_command import GitAnswer, run_git
+from extractors.git_command import GitAnswer, read_git, run_git
 from extractors.git_failures import explain, is_final, is_transient, scrub
+from extractors.git_limits import TreeRoom
 from extractors.source import Source, SourceKind, is_git_directory
 from schemas.errors import CloneFailed
 from schemas.repo import RepoRef
@@ -23,7 +24,8 @@ _ABBREVIATION = 12
 _HEAD = "refs/gymforge/head"
 _FULL_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SHORT_HASH = re.compile(r"[0-9a-f]{4,63}", re.IGNORECASE)
-_GIT_LINK = "160000"
+_GIT_LINK = "commit"
+_FOLDER = "tree"
 
 # Highest in precedence: no filter, no line-end or encoding change, no keyword, whatever `.gitattributes` says.
 _ATTRIBUTES = "* !filter -text -ident !eol -crlf !working-tree-encoding\n"
@@ -85,8 +87,15 @@ class GitCopy:
             version=tags.stdout.strip() if tags.status == 0 else "",
         )
 
-    def export(self, commit: str, tree: Path) -> tuple[SubmoduleLink, ...]:
-        """Write the tree of a commit to a new folder; submodules are left as empty folders and returned."""
+    def export(self, commit: str, tree: Path, *, room: TreeRoom, below: str = "") -> tuple[SubmoduleLink, ...]:
+        """Write the tree of a commit to a new folder; submodules are left as empty folders and returned.
+
+        `below` is where the folder lies in the whole tree, for which there is `room`.
+
+        Raises:
+            CloneFailed: there is not enough room, and nothing was written; or git cannot write the files.
+        """
+        links = self._measure(commit, room, below)
         tree.mkdir(exist_ok=True)
         (self.path / "info").mkdir(exist_ok=True)
         (self.path / "info" / "attributes").write_text(_ATTRIBUTES)
@@ -94,7 +103,27 @@ class GitCopy:
             environment = {"GIT_INDEX_FILE": str(Path(scratch) / "index"), "GIT_WORK_TREE": str(tree)}
             arguments = ("read-tree", "-m", "-u", commit)
             self._run(self.path, *arguments, environment=environment, doing="write the files of")
-        return self._links(commit)
+        return self._named(commit, links)
+
+    def _measure(self, commit: str, room: TreeRoom, below: str) -> dict[str, str]:
+        """Take room for everything in a commit; returns the submodules' commits by path."""
+        links: dict[str, str] = {}
+
+        def take(record: str) -> None:
+            head, _, path = record.partition("\t")
+            _, kind, name, *size = head.split()
+            if kind == _GIT_LINK:
+                links[path] = name
+            size_bytes = int(size[0]) if size and size[0].isdecimal() else 0
+            room.take(below + path, is_folder=kind == _FOLDER, size_bytes=size_bytes)
+
+        # A partial copy would ask the server for the size of every file, one by one.
+        partial = run_git(self.path, "config", "--get", "remote.origin.promisor").status == 0
+        sizes = () if partial else ("-l",)
+        answer = read_git(self.path, "ls-tree", "-r", "-t", *sizes, "-z", "--full-tree", commit, each=take)
+        if answer.status != 0:
+            raise self._failure("list the files of", answer)
+        return links
 
     def fetch_commit(self, commit: str) -> bool:
         """Try to have a commit that no branch or tag reaches; whether it is here now."""
@@ -192,10 +221,9 @@ class GitCopy:
         # A branch may be called `beef`: git would take it before the hash.
         return found if answer.status == 0 and (found.startswith(name) or len(name) >= 40) else None
 
-    def _links(self, commit: str) -> tuple[SubmoduleLink, ...]:
-        listing = self._run(self.path, "ls-tree", "-r", "-z", "--full-tree", commit).stdout
-        entries = [entry.partition("\t") for entry in listing.split("\0") if entry.startswith(_GIT_LINK)]
-        if not entries:
+    def _named(self, commit: str, links: dict[str, str]) -> tuple[SubmoduleLink, ...]:
+        """The submodules of a commit, with what its `.gitmodules` says about them."""
+        if not links:
             return ()
         blob = f"--blob={commit}:.gitmodules"
         answer = run_git(self.path, "config", "--no-includes", blob, "--list", "-z", transport=True)
@@ -206,10 +234,8 @@ class GitCopy:
             if key.startswith("submodule.") and key.endswith(".path")
         }
         return tuple(
-            SubmoduleLink(
-                path, head.split()[2], names.get(path, ""), settings.get(f"submodule.{names.get(path)}.url", "")
-            )
-            for head, _, path in entries
+            SubmoduleLink(path, pinned, names.get(path, ""), settings.get(f"submodule.{names.get(path)}.url", ""))
+            for path, pinned in links.items()
         )
 
     def _run(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from extractors import git_limits
 from extractors.acquire import acquire
 from schemas.errors import CloneFailed, InvalidInput
 
@@ -330,6 +331,84 @@ def test_submodule_that_cannot_be_had_is_named(repo, tmp_path, get, fault):
         git(repo, "commit", "-q", "-m", "y")
     with pytest.raises(CloneFailed, match="submodule 'ext/lib' of"):
         get(repo)
+
+
+def bomb(repo, *, fan_out, levels, leaf):
+    """Commit a tree that is small in git and large on disk: `fan_out ** levels` entries, each `leaf`."""
+    entry = leaf
+    for _ in range(levels):
+        listing = "".join(f"{entry}\tf{number}\n" for number in range(fan_out))
+        command = ["git", "-C", str(repo), "mktree"]
+        made = subprocess.run(command, input=listing.encode(), check=True, capture_output=True).stdout.decode().strip()
+        entry = f"040000 tree {made}"
+    commit_hash = git(repo, "commit-tree", "-m", "x", made)
+    git(repo, "update-ref", "refs/heads/main", commit_hash)
+
+
+def assert_refused(repo, tmp_path, match):
+    """Refused before a file was written, and with nothing left behind."""
+    destination = tmp_path / "trees" / "out"
+    with pytest.raises(CloneFailed, match=match):
+        acquire(str(repo), ref=None, cache_dir=tmp_path / "cache", destination=destination)
+    assert list(destination.parent.iterdir()) == []
+    assert sorted(path.suffix for path in (tmp_path / "cache" / "git").iterdir()) == [".git", ".lock"]
+
+
+def test_tree_of_absurdly_many_empty_folders_is_refused(repo, tmp_path):
+    empty = git(repo, "hash-object", "-w", "-t", "tree", "/dev/null")
+    bomb(repo, fan_out=10, levels=6, leaf=f"040000 tree {empty}")
+    assert_refused(repo, tmp_path, "holds more than 200000 folders")
+
+
+def test_tree_of_files_without_end_is_refused_before_all_are_listed(repo, tmp_path):
+    bomb(repo, fan_out=10, levels=30, leaf=f"100644 blob {git_blob(repo, b'')}")
+    assert_refused(repo, tmp_path, "holds more than 200000 files")
+
+
+def nest(repo, depth):
+    stream = f"commit refs/heads/main\ncommitter A <a@example.org> 1 +0000\ndata 0\nM 100644 inline {'f/' * depth}f\ndata 0\n"
+    command = ["git", "-C", str(repo), "fast-import", "--quiet", "--force"]
+    subprocess.run(command, input=stream.encode(), check=True)
+
+
+@pytest.mark.parametrize("depth", [101, 1200])
+def test_tree_that_is_absurdly_deep_is_refused(repo, tmp_path, depth):
+    nest(repo, depth)
+    assert_refused(repo, tmp_path, "nests folders more than 100 deep")
+
+
+def test_deepest_tree_that_is_let_in_is_written(repo, get):
+    nest(repo, 100)
+    assert (get(repo).path / ("f/" * 100 + "f")).is_file()
+
+
+def test_tree_with_too_many_bytes_is_refused(repo, tmp_path):
+    blob = git_blob(repo, bytes(50 * 1024 * 1024))
+    bomb(repo, fan_out=10, levels=2, leaf=f"100644 blob {blob}")
+    assert_refused(repo, tmp_path, "holds more than 4 GiB of files")
+
+
+def test_submodules_draw_on_the_same_room(repo, tmp_path, monkeypatch):
+    git(tmp_path, "init", "-q", "-b", "main", "lib")
+    commit(tmp_path / "lib", **{f"file{number}": "x" for number in range(5)})
+    for name in ("one", "two"):
+        git(repo, "submodule", "--quiet", "add", "../lib", name)
+    commit(repo, x="x")
+    monkeypatch.setattr(git_limits, "MAX_FILES", 14)  # 5 of its own, .gitmodules, 2 links and x: 9, and twice 5
+    destination = tmp_path / "trees" / "out"
+    with pytest.raises(CloneFailed, match=r"submodule 'two' of .* holds more than 14 files \(at 'two/file0'\)"):
+        acquire(str(repo), ref=None, cache_dir=tmp_path / "cache", destination=destination)
+    assert list(destination.parent.iterdir()) == []
+
+
+def test_files_of_a_partial_copy_are_counted_without_asking_for_them(server, repo, tmp_path, monkeypatch):
+    monkeypatch.setattr(git_limits, "MAX_FILES", 3)
+    with pytest.raises(CloneFailed, match="holds more than 3 files"):
+        acquire(
+            f"{server}/partial/proj.git", ref=None, cache_dir=tmp_path / "cache", destination=tmp_path / "trees" / "out"
+        )
+    [copy] = (tmp_path / "cache" / "git").glob("*.git")
+    assert git(copy, "rev-list", "--objects", "--all", "--missing=print").count("\n?") > 0
 
 
 class _GitServer(BaseHTTPRequestHandler):
