@@ -2,7 +2,8 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from extractors.git_copy import GitCopy, SubmoduleLink
@@ -44,65 +45,100 @@ def acquire(source: str, *, ref: str | None, cache_dir: Path, destination: Path)
             commit = copy.update(ref)
             repo_ref = copy.describe(commit)
             links = copy.export(commit, tree, room=room)
-        _add_submodules(parsed, links, room, tree=tree, cache_dir=cache_dir)
+        _Submodules(cache_dir, tree, room).add(_holder(parsed), links)
         if destination.exists():
             destination.rmdir()
         tree.rename(destination)
     return Checkout(repo_ref.model_copy(update={"license_spdx": license_of(destination)}), destination)
 
 
-def _add_submodules(
-    parent: Source,
-    links: Sequence[SubmoduleLink],
-    room: TreeRoom,
-    *,
-    tree: Path,
-    cache_dir: Path,
-    below: str = "",
-    depth: int = 1,
-) -> None:
-    for link in links:
-        what = f"submodule {link.path!r} of {parent.address}"
-        if depth > _MAX_SUBMODULE_DEPTH:
-            msg = f"{what} is nested more than {_MAX_SUBMODULE_DEPTH} deep; this looks like a loop"
-            raise CloneFailed(msg)
-        if not link.url:
-            msg = f"{what} has no address in .gitmodules; commit one, or remove the entry: git rm --cached {link.path}"
-            raise CloneFailed(msg)
-        place = _place(tree, link.path)
-        failure: CloneFailed | InvalidInput | None = None
-        for source in _submodule_sources(parent, link, what):
-            copy = GitCopy(source, cache_dir)
-            try:
-                with copy.locked():
-                    inner = copy.export(copy.update(link.commit), place, room=room, below=f"{below}{link.path}/")
-            except (CloneFailed, InvalidInput) as error:
-                failure = error
+class _Holder(NamedTuple):
+    """A repository that holds submodules."""
+
+    source: Source
+    base: str
+    """What relative addresses of its submodules count from."""
+    neighbours: Path | None
+    """Submodules may lie on this machine below this folder; where it is `None`, nowhere."""
+
+
+@dataclass(frozen=True)
+class _Submodules:
+    """The submodules of one tree."""
+
+    cache_dir: Path
+    tree: Path
+    room: TreeRoom
+
+    def add(self, holder: _Holder, links: Sequence[SubmoduleLink], *, below: str = "", depth: int = 1) -> None:
+        """Write submodules, and theirs in turn, into the folders that are empty for them; `below` ends with `/`."""
+        for link in links:
+            what = f"submodule {link.path!r} of {holder.source.address}"
+            if depth > _MAX_SUBMODULE_DEPTH:
+                msg = f"{what} is nested more than {_MAX_SUBMODULE_DEPTH} deep; this looks like a loop"
+                raise CloneFailed(msg)
+            if not link.url:
+                msg = f"{what} has no address in .gitmodules; commit one, or: git rm --cached {link.path}"
+                raise CloneFailed(msg)
+            inner = f"{below}{link.path}/"
+            place = _place(self.tree / below, link.path)
+            failure: CloneFailed | InvalidInput | None = None
+            for found in _candidates(holder, link, what):
+                copy = GitCopy(found.source, self.cache_dir)
+                try:
+                    with copy.locked():
+                        links_inside = copy.export(copy.update(link.commit), place, room=self.room, below=inner)
+                except (CloneFailed, InvalidInput) as error:
+                    failure = error
+                else:
+                    self.add(found, links_inside, below=inner, depth=depth + 1)
+                    break
             else:
-                beneath = f"{below}{link.path}/"
-                _add_submodules(source, inner, room, tree=place, cache_dir=cache_dir, below=beneath, depth=depth + 1)
-                break
-        else:
-            msg = f"{what} cannot be had: {failure}"
-            raise CloneFailed(msg) from None
+                msg = f"{what} cannot be had: {failure}"
+                raise CloneFailed(msg, transient=failure is not None and failure.transient) from None
 
 
-def _submodule_sources(parent: Source, link: SubmoduleLink, what: str) -> Iterator[Source]:
+def _holder(source: Source) -> _Holder:
+    """A repository that is read from its own address: what lies beside it may be its submodule, as for git."""
+    if source.kind is not SourceKind.DIRECTORY:
+        return _Holder(source, source.address, None)
+    root = Path(source.address)
+    root = root.parent if root.name == ".git" else root
+    # Beside a repository in the root folder lies the whole machine.
+    return _Holder(source, str(root), root.parent if root.parent.name else None)
+
+
+def _candidates(holder: _Holder, link: SubmoduleLink, what: str) -> Iterator[_Holder]:
     """Where to look for a submodule: what a local repository has checked out itself, then its address."""
-    if parent.kind is SourceKind.DIRECTORY and ".." not in PurePosixPath(link.name).parts:
-        own = Path(parent.address, ".git", "modules", link.name)
-        if is_git_directory(own):
-            yield parse_source(str(own))
+    address = resolve_relative(holder.base, link.url)
+    if own := _checked_out(holder.source, link.name):
+        yield _Holder(parse_source(str(own)), address, holder.neighbours)
     try:
-        source = parse_source(resolve_relative(parent.address, link.url))
+        source = parse_source(address)
     except InvalidInput as error:
         msg = f"{what} cannot be had: {error}"
         raise CloneFailed(msg) from None
-    if parent.kind is SourceKind.REMOTE and source.kind is not SourceKind.REMOTE:
-        # A stranger's repository must not pull files of this machine into a dataset.
-        msg = f"{what} lies on this machine, but the repository does not; clone it by hand and give the local path"
+    if source.kind is not SourceKind.REMOTE and not (
+        holder.neighbours in Path(source.address).parents and link.url.startswith(("./", "../"))
+    ):
+        # A stranger's .gitmodules must not pull files of this machine into a dataset.
+        msg = (
+            f"{what} lies on this machine, and not beside the repository that names it ({link.url[:200]!r}). "
+            "If that is meant: run `git submodule update --init --recursive` in a clone of yours, and give the clone"
+        )
         raise CloneFailed(msg)
-    yield source
+    yield _holder(source)
+
+
+def _checked_out(source: Source, name: str) -> Path | None:
+    """The repository of a submodule inside the local repository that has it checked out."""
+    if source.kind is not SourceKind.DIRECTORY:
+        return None
+    root = Path(source.address)
+    modules = (root if is_git_directory(root) else root / ".git") / "modules"
+    own = (modules / name).resolve()
+    # The name comes from .gitmodules: it may be absolute, climb, or lead through a link.
+    return own if modules.resolve() in own.parents and is_git_directory(own) else None
 
 
 def _place(tree: Path, path: str) -> Path:

@@ -411,6 +411,74 @@ def test_files_of_a_partial_copy_are_counted_without_asking_for_them(server, rep
     assert git(copy, "rev-list", "--objects", "--all", "--missing=print").count("\n?") > 0
 
 
+def submodule_at(repo, url, *, name="sub", commit_hash):
+    """Commit a submodule that nothing but the repository's own text describes."""
+    (repo / ".gitmodules").write_text(f'[submodule "{name}"]\n\tpath = sub\n\turl = {url}\n')
+    git(repo, "add", ".gitmodules")
+    git(repo, "update-index", "--add", "--cacheinfo", f"160000,{commit_hash},sub")
+    git(repo, "commit", "-q", "-m", "y")
+
+
+@pytest.mark.parametrize("form", ["bundle", "work tree", "git folder"])
+@pytest.mark.parametrize("url", ["{secret}", "file://{secret}", "../../private/secret"])
+def test_gitmodules_cannot_bring_in_a_repository_of_this_machine(repo, tmp_path, get, form, url):
+    place = tmp_path / "downloads"
+    place.mkdir()
+    repo = repo.rename(place / "proj")
+    secret = tmp_path / "private" / "secret"
+    git(tmp_path, "init", "-q", "-b", "main", str(secret))
+    submodule_at(repo, url.format(secret=secret), commit_hash=commit(secret, file="secret"))
+    git(repo, "bundle", "create", str(place / "all.bundle"), "--all")
+    source = {"bundle": place / "all.bundle", "work tree": repo, "git folder": repo / ".git"}[form]
+    with pytest.raises(CloneFailed, match=r"submodule 'sub' of .* lies on this machine.*git submodule update"):
+        get(source)
+
+
+def test_bundle_brings_in_nothing_that_lies_beside_it(repo, tmp_path, get):
+    git(tmp_path, "init", "-q", "-b", "main", "lib")
+    submodule_at(repo, "../lib", commit_hash=commit(tmp_path / "lib", file="secret"))
+    git(repo, "bundle", "create", str(tmp_path / "all.bundle"), "--all")
+    with pytest.raises(CloneFailed, match=r"submodule 'sub' of .* lies on this machine"):
+        get(tmp_path / "all.bundle")
+
+
+def test_link_beside_a_repository_does_not_lead_its_submodule_elsewhere(repo, tmp_path, get):
+    place = tmp_path / "downloads"
+    place.mkdir()
+    repo = repo.rename(place / "proj")
+    git(tmp_path, "init", "-q", "-b", "main", "secret")
+    (place / "lib").symlink_to(tmp_path / "secret")
+    submodule_at(repo, "../lib", commit_hash=commit(tmp_path / "secret", file="secret"))
+    with pytest.raises(CloneFailed, match="lies on this machine"):
+        get(repo)
+
+
+@pytest.mark.parametrize("name", ["{secret}/.git", "../../../secret/.git", "link"])
+def test_name_of_a_submodule_cannot_lead_out_of_the_repository(repo, tmp_path, get, name):
+    git(tmp_path, "init", "-q", "-b", "main", "secret")
+    (repo / ".git" / "modules").mkdir()
+    (repo / ".git" / "modules" / "link").symlink_to(tmp_path / "secret" / ".git")
+    secret = commit(tmp_path / "secret", file="secret")
+    name = name.format(secret=tmp_path / "secret")
+    submodule_at(repo, "http://127.0.0.1:9/a/b.git", name=name, commit_hash=secret)
+    with pytest.raises(CloneFailed, match="does not answer"):
+        get(repo)
+
+
+def test_submodules_that_are_checked_out_locally_need_no_address_at_any_depth(repo, tmp_path, get):
+    for name in ("deep", "lib"):
+        git(tmp_path, "init", "-q", "-b", "main", name)
+        commit(tmp_path / name, file=name)
+    git(tmp_path / "lib", "submodule", "--quiet", "add", "../deep", "deep")
+    git(tmp_path / "lib", "commit", "-q", "-m", "y")
+    git(repo, "submodule", "--quiet", "add", "../lib", "lib")
+    git(repo, "submodule", "--quiet", "update", "--init", "--recursive")
+    commit(repo, x="x")
+    for name in ("deep", "lib"):
+        shutil.rmtree(tmp_path / name)
+    assert (get(repo).path / "lib" / "deep" / "file").read_text() == "deep"
+
+
 class _GitServer(BaseHTTPRequestHandler):
     """git's own smart HTTP program behind Python's server; /private asks for a password, /partial can filter."""
 
