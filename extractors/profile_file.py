@@ -1,8 +1,9 @@
 """`gymforge.toml`: a user's own values for any field of a repository's profile, checked key by key."""
 
+import fnmatch
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ from schemas.repo import InstallSpec, RepoProfile
 FILE_NAME = "gymforge.toml"
 _MAX_BYTES = 1024 * 1024
 _PATH_FIELDS = ("source_files", "test_files")
+# A stranger's file: every part of a pattern may be tried on every file of the tree.
+_MAX_PATTERN_PARTS = 1000
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 def _optional(model: type[BaseModel], name: str, *, without: tuple[str, ...]) -> type[BaseModel]:
@@ -86,28 +90,57 @@ def resolve_paths(tree: Path, values: ProfileFile) -> dict[str, Any]:
     resolved = dict(values.profile)
     for field in _PATH_FIELDS:
         if field in resolved:
-            known = frozenset(Tree(tree).files)
-            found: set[str] = set()
-            for pattern in resolved[field]:
-                found |= _matching(tree, pattern, known, f"{values.where}: {field}")
-            resolved[field] = tuple(sorted(found))
+            resolved[field] = _resolved(resolved[field], Tree(tree).files, f"{values.where}: {field}")
     return resolved
 
 
-def _matching(tree: Path, pattern: str, known: frozenset[str], what: str) -> set[str]:
-    path = PurePosixPath(pattern)
-    if not pattern or path.is_absolute() or ".." in path.parts:
-        msg = f"{what}: {pattern!r} is not a path inside the repository; write it from the root, such as src/**/*.py"
+def _resolved(patterns: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
+    if sum(pattern.count("/") + 1 for pattern in patterns if _WILDCARD.search(pattern)) > _MAX_PATTERN_PARTS:
+        msg = f"{what}: the patterns have more than {_MAX_PATTERN_PARTS} parts in all; write wider ones: src/**/*.py"
         raise InvalidInput(msg)
-    try:
-        found = {match.relative_to(tree).as_posix() for match in tree.glob(pattern)} & known
-    except ValueError as error:
-        msg = f"{what}: {pattern!r} is not a pattern ({error}); write it such as src/**/*.py"
-        raise InvalidInput(msg) from None
-    if not found:
-        msg = f"{what}: {pattern!r} matches no file of the repository; check its spelling, such as src/**/*.py"
-        raise InvalidInput(msg)
-    return found
+    files = frozenset(known)
+    found: set[str] = set()
+    for pattern in patterns:
+        path = PurePosixPath(pattern)
+        if not pattern or path.is_absolute() or ".." in path.parts:
+            msg = f"{what}: {pattern!r} is not a path inside the repository; write it from its root: src/**/*.py"
+            raise InvalidInput(msg)
+        if any("**" in part and part != "**" for part in path.parts):
+            msg = (
+                f"{what}: {pattern!r} is not a pattern (** stands alone between slashes); write it such as src/**/*.py"
+            )
+            raise InvalidInput(msg)
+        matches = files & {str(path)} or (matching(str(path), known) if _WILDCARD.search(pattern) else set())
+        if not matches:
+            msg = f"{what}: {pattern!r} matches no file of the repository; check its spelling, such as src/**/*.py"
+            raise InvalidInput(msg)
+        found |= matches
+    return tuple(sorted(found))
+
+
+def matching(pattern: str, paths: Iterable[str]) -> set[str]:
+    """Those of `paths` that a pattern means: `*`, `?` and `[...]` stay in one folder, `**` crosses any number.
+
+    No file system takes part: a repository's pattern and its links cannot lead out of the tree.
+    """
+    parts = [None if part == "**" else re.compile(fnmatch.translate(part)) for part in pattern.split("/")]
+    return {path for path in paths if _matches(path.split("/"), parts)}
+
+
+def _matches(names: Sequence[str], parts: Sequence[re.Pattern[str] | None]) -> bool:
+    """Whether a path's names match a pattern's parts; `None` is any number of folders, none included."""
+    reached = {0}
+    for name in names:
+        for at in range(len(parts)):
+            if at in reached and parts[at] is None:
+                reached.add(at + 1)
+        reached = {
+            at if part is None else at + 1
+            for at, part in enumerate(parts)
+            if at in reached and (part is None or part.match(name))
+        }
+    # A `**` at the end means folders alone.
+    return len(parts) in reached
 
 
 def _checked(model: type[BaseModel], raw: Mapping[str, Any], where: str, prefix: str) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Profiles of whole repositories: layouts, what is source and what is test, the test command, overrides."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from extractors.profile import profile_repository
-from extractors.profile_file import parse_profile_file
+from extractors.profile_file import matching, parse_profile_file, resolve_paths
 from schemas.errors import InvalidInput, ProfileFailed
 from schemas.repo import InstallSpec, RepoProfile
 
@@ -299,6 +300,9 @@ def test_overrides_rescue_a_layout_that_is_not_recognised(profile):
         ("language = 'rust'\n", r"language 'rust' has no profile detector"),
         ("source_files = ['../x.py']\n", r"source_files: '\.\./x\.py' is not a path inside"),
         ("source_files = ['nothing/*.py']\n", r"matches no file"),
+        ("source_files = ['src/**.py']\n", r"\*\* stands alone"),
+        ("source_files = ['src/**']\n", r"matches no file"),
+        (f"source_files = ['{'**/' * 1000}*.py']\n", r"more than 1000 parts in all"),
         ("test_command = []\n", r"test_command is empty"),
         ("provenance = {}\n", r"unknown key 'provenance'"),
         ("install = 3\n", r"install must be a table"),
@@ -311,6 +315,55 @@ def test_overrides_rescue_a_layout_that_is_not_recognised(profile):
 def test_wrong_override_is_refused_with_its_file_and_key(profile, toml, says):
     with pytest.raises(InvalidInput, match=rf"gymforge\.toml.*{says}"):
         profile({**BASE, "gymforge.toml": toml})
+
+
+def test_pattern_does_not_leave_the_tree_through_a_link(profile, tmp_path, monkeypatch):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.py").write_text(CODE)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "hostroot").symlink_to(outside)
+    seen = []
+    monkeypatch.setattr(
+        os, "scandir", lambda *place, real=os.scandir: (seen.append(os.fspath(*place)), real(*place))[1]
+    )
+    values = parse_profile_file('source_files = ["hostroot/**/*.py"]', where="gymforge.toml")
+    with pytest.raises(InvalidInput, match="matches no file"):
+        resolve_paths(tree, values)
+    assert {Path(place).name for place in seen} == {"tree"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ("a.py", {"a.py"}),
+        ("*.py", {"a.py"}),
+        ("**/*.py", {"a.py", "p/b.py", "p/q/c.py", "p/q/[d].py"}),
+        ("p/**/*.py", {"p/b.py", "p/q/c.py", "p/q/[d].py"}),
+        ("p/**/**/q/*", {"p/q/c.py", "p/q/[d].py"}),
+        ("p/*.py", {"p/b.py"}),
+        ("*/?.py", {"p/b.py"}),
+        ("**/[b-c].py", {"p/b.py", "p/q/c.py"}),
+        ("p/q/[[]d].py", {"p/q/[d].py"}),
+        ("p/**", set()),
+        ("p", set()),
+        ("**/q", set()),
+    ],
+)
+def test_patterns_mean_what_they_mean_to_python(tmp_path, pattern, matches):
+    paths = ["a.py", "p/b.py", "p/q/c.py", "p/q/[d].py"]
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    by_python = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob(pattern) if path.is_file()}
+    assert matching(pattern, paths) == by_python == matches
+
+
+def test_path_with_the_characters_of_a_pattern_is_itself(profile):
+    toml = 'source_files = ["src/my_proj/[x].py"]\n'
+    found = profile({**BASE, "src/my_proj/[x].py": CODE, "src/my_proj/x.py": CODE, "gymforge.toml": toml})
+    assert found.source_files == ("src/my_proj/[x].py",)
 
 
 def test_missing_override_file_is_refused(profile, tmp_path):
