@@ -151,6 +151,7 @@ def _provenance(candidate: Candidate, ground: Ground, tagger_versions: tuple[str
         python_version=ground.environment.python_version,
         dependency_mode=ground.environment.dependency_mode,
         dependencies=ground.environment.dependencies,
+        environment=tuple(sorted(f"{name}={value}" for name, value in ground.profile.environment.items())),
         tagger_versions=tagger_versions,
         issue_reveals=issue.reveals,
     )

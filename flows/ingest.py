@@ -66,7 +66,7 @@ def ingest_repository(settings: IngestSettings) -> IngestResult:
         prepare(pipeline)
         present = pipeline.finished()
         if present is not None:
-            return pipeline.result(present, repeated=True)
+            return pipeline.repeated(present)
         synthesize(pipeline)
         runner: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(max_workers=settings.workers)
         with runner:

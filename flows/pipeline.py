@@ -4,6 +4,7 @@ import hashlib
 import json
 import tempfile
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,9 +21,9 @@ from extractors.profile import profile_repository
 from flows.assemble import Ground, NotATask, assemble
 from flows.progress import listener
 from flows.run_record import RunRecord, peak_memory_bytes
-from flows.settings import IngestSettings, choices_hash
+from flows.settings import IngestSettings, rows_hash, work_hash
 from schemas.code import Candidate, RejectedRewrite
-from schemas.errors import BaselineFailed, EnvironmentFailed, GymforgeError
+from schemas.errors import BaselineFailed, EnvironmentFailed, GymforgeError, InvalidInput
 from schemas.manifest import Ingestion
 from schemas.model import Model
 from schemas.repo import EnvironmentInfo, RepoProfile
@@ -87,7 +88,10 @@ class Pipeline:
         """Set it to end after the validations that are under way."""
         self._now = now
         self._stack = ExitStack()
-        self._tasks: list[TaskInstance] = []
+        self._tasks: list[bytes] = []
+        """Finished rows, packed: thousands of them must fit beside all else."""
+        self._accepted: Counter[str] = Counter()
+        self._texts: set[str] = set()
         self._rejected: list[RejectedCandidate] = []
         self._position = 0
 
@@ -123,7 +127,11 @@ class Pipeline:
             f"{self.profile.language}: {len(self.profile.source_files)} source files, "
             f"{len(self.profile.test_files)} test files, {' '.join(self.profile.test_command)}"
         )
-        identity = choices_hash(self.settings, ref.name, ref.commit, self.profile.model_dump_json(), self.backend.kind)
+        for name, where in sorted(self.profile.provenance.items()):
+            listener().fact(f"  {name}: {where}")
+        if self.profile.excluded:
+            listener().fact(f"  {len(self.profile.excluded)} files are left out of synthesis, `manifest.json` says why")
+        identity = work_hash(self.settings, ref.name, ref.commit, self.profile.model_dump_json(), self.backend.kind)
         self.ledger: Ledger = self._stack.enter_context(Ledger.open(self.layout.ledger, identity=identity))
         self.ledger.record_time("acquire", monotonic() - started, at=self._now())
         return self.profile
@@ -144,9 +152,9 @@ class Pipeline:
             environment, baseline = self._choose_dependencies()
             self.ledger.put_stage("environment", environment.model_dump_json())
             self.ledger.put_stage("baseline", baseline.model_dump_json())
-        command = frozen_test_command(self.profile.test_command, environment.dependencies)
+        command = frozen_test_command(self.profile.test_command, environment.dependencies, without=baseline.hanging)
         self.prepared = Prepared(environment, baseline, command)
-        config_hash = choices_hash(self.settings, self.profile.model_dump_json(), environment.key)
+        config_hash = rows_hash(self.settings, self.profile.model_dump_json(), environment.key)
         index = RepoIndex(self.checkout.path, self.profile, baseline.coverage)
         self.ground = Ground(
             self.checkout, self.profile, environment, baseline, index, command, self.settings.seed, config_hash
@@ -195,11 +203,12 @@ class Pipeline:
             f"{len(self._ids)} candidates, {len(self.synthesized.rejected)} rewrites dropped before any test ran"
         )
         self._suite = Suite(
-            self.backend,
-            self.prepared.environment.image_name,
-            self.prepared.test_command,
-            self.prepared.baseline,
-            Limits(),
+            backend=self.backend,
+            image=self.prepared.environment.image_name,
+            test_command=self.prepared.test_command,
+            baseline=self.prepared.baseline,
+            environment=self.profile.environment,
+            limits=Limits(),
         )
         listener().stage("validate", total=self.settings.max_tasks or len(self._ids))
         return len(self._ids)
@@ -250,7 +259,8 @@ class Pipeline:
         ref = self.checkout.ref
         rejected = [*self._rejected, *self._dropped()]
         with self._timed("write"):
-            shards = write_tasks(self.layout, repo=ref.name, commit=ref.commit, tasks=self._tasks)
+            tasks = (TaskInstance.model_validate_json(zlib.decompress(packed)) for packed in self._tasks)
+            shards = write_tasks(self.layout, repo=ref.name, commit=ref.commit, tasks=tasks)
             rejected_shards = write_rejected(self.layout, repo=ref.name, commit=ref.commit, rows=rejected)
             ingestion = Ingestion(
                 repo=ref.name,
@@ -263,12 +273,16 @@ class Pipeline:
                 tasks=len(self._tasks),
                 rejected=dict(sorted(Counter(row.reason for row in rejected).items())),
                 quarantined={test: tuple(seen) for test, seen in sorted(self.prepared.baseline.quarantined.items())},
+                profile=self.profile,
+                environment=self.prepared.environment,
+                not_passing=tuple(sorted(set(self.prepared.baseline.stable) - self.prepared.baseline.passing)),
                 shards=shards,
                 rejected_shards=rejected_shards,
             )
-            add_ingestion(self.layout, ingestion)
+        # The record comes first: once the manifest names the ingestion, no run comes back to it.
         result = self.result(ingestion)
         self._keep_record(result)
+        add_ingestion(self.layout, ingestion)
         return result
 
     def _keep_record(self, result: IngestResult) -> None:
@@ -286,12 +300,25 @@ class Pipeline:
         )
         write_whole(self.layout.run_record(ref.name, ref.commit), record.model_dump_json(indent=2).encode())
 
-    def result(self, ingestion: Ingestion, *, repeated: bool = False) -> IngestResult:
-        """The summary of a written (or already present) ingestion."""
+    def repeated(self, ingestion: Ingestion) -> IngestResult:
+        """The summary where the dataset already held the ingestion: nothing was done."""
+        return IngestResult(
+            out=self.layout.root,
+            ingestion=ingestion,
+            candidates=0,
+            yields={},
+            stages_s={},
+            executions=0,
+            dependency_mode=ingestion.environment.dependency_mode,
+            repeated=True,
+        )
+
+    def result(self, ingestion: Ingestion) -> IngestResult:
+        """The summary of a finished walk."""
         yields: dict[str, Counter[str]] = {}
-        for task in self._tasks:
-            yields.setdefault(task.strategy, Counter())["accepted"] += 1
-        for row in (*self._rejected, *(() if repeated else self._dropped())):
+        for strategy, number in self._accepted.items():
+            yields.setdefault(strategy, Counter())["accepted"] = number
+        for row in (*self._rejected, *self._dropped()):
             yields.setdefault(row.strategy, Counter())[row.reason] += 1
         stages_s: dict[str, float] = {}
         for entry in self.ledger.times():
@@ -304,7 +331,6 @@ class Pipeline:
             stages_s={stage: round(seconds, 3) for stage, seconds in sorted(stages_s.items())},
             executions=self.ledger.executions(),
             dependency_mode=self.prepared.environment.dependency_mode,
-            repeated=repeated,
         )
 
     def _choose_dependencies(self) -> tuple[EnvironmentInfo, Baseline]:
@@ -315,6 +341,8 @@ class Pipeline:
                 environment = self._build(cutoff=cutoff, lock=None)
                 baseline = self._measure(environment)
             except (EnvironmentFailed, BaselineFailed) as error:
+                if error.transient:
+                    raise  # an index that is down says nothing about the newest dependencies
                 errors.append(error)
                 listener().fact(str(error).splitlines()[0])
                 continue
@@ -352,6 +380,7 @@ class Pipeline:
                 environment.image_name,
                 test_command=frozen_test_command(self.profile.test_command, environment.dependencies),
                 source_files=self.profile.source_files,
+                environment=self.profile.environment,
                 limits=Limits(),
                 settings=BaselineSettings(shuffle_seed=self.settings.seed),
             )
@@ -359,7 +388,6 @@ class Pipeline:
     def _assemble(self, wave: Sequence[int]) -> None:
         """Make rows of a judged wave, in candidate order, until the cap; what lies behind the cap counts nowhere."""
         with self._timed("assemble"):
-            taken = {task.problem_statement for task in self._tasks}
             for position in wave:
                 if self.settings.max_tasks is not None and len(self._tasks) >= self.settings.max_tasks:
                     return
@@ -368,10 +396,11 @@ class Pipeline:
                 proof = Proof.model_validate_json(payload)
                 candidate = self.synthesized.candidates[position]
                 if proof.verdict.status is VerdictStatus.ACCEPTED:
-                    made = assemble(candidate, proof, instance_id=self._ids[position], ground=self.ground, taken=taken)
+                    made = assemble(
+                        candidate, proof, instance_id=self._ids[position], ground=self.ground, taken=self._texts
+                    )
                     if isinstance(made, TaskInstance):
-                        taken.add(made.problem_statement)
-                        self._tasks.append(made)
+                        self._keep(made)
                         continue
                     row = self._rejected_row(candidate, position, "finish", made)
                 else:
@@ -379,6 +408,11 @@ class Pipeline:
                     assert reason is not None, "a rejected verdict has a reason"
                     row = self._rejected_row(candidate, position, "validation", NotATask(reason, proof.verdict.detail))
                 self._rejected.append(row)
+
+    def _keep(self, task: TaskInstance) -> None:
+        self._tasks.append(zlib.compress(task.model_dump_json().encode(), level=1))
+        self._accepted[task.strategy] += 1
+        self._texts.add(task.problem_statement)
 
     def _rejected_row(self, candidate: Candidate, position: int, stage: str, why: NotATask) -> RejectedCandidate:
         ref = self.checkout.ref
@@ -431,8 +465,6 @@ def _is_healthy(baseline: Baseline) -> bool:
 
 
 def _require_known(strategies: Sequence[str]) -> None:
-    from schemas.errors import InvalidInput
-
     unknown = sorted(set(strategies) - set(strategy_names()))
     if unknown:
         raise InvalidInput(

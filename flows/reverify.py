@@ -2,15 +2,16 @@
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
 
 from extractors.acquire import acquire
-from extractors.profile import profile_repository
 from flows.progress import listener
 from flows.settings import default_cache_dir
-from schemas.errors import InvalidInput
+from schemas.errors import EnvironmentFailed, InvalidInput
+from schemas.manifest import Ingestion
 from schemas.model import Model
 from schemas.tasks import TaskInstance
 from storage.layout import DatasetLayout
@@ -47,28 +48,28 @@ def verify_dataset(
         DatasetError: the folder is no dataset, or a shard is damaged.
         InvalidInput: an environment is not stored here and its repository cannot be found without `source`.
     """
-    chosen = tuple(load_tasks(directory, ids=choose_ids(directory, sample), check=True))
     backend = open_backend(sandbox, cache_dir=cache_dir or default_cache_dir())
-    quarantined = {
-        (one.repo, one.commit): frozenset(one.quarantined) for one in read_manifest(DatasetLayout(directory)).ingestions
-    }
-    groups: dict[tuple[str, str, str], list[TaskInstance]] = {}
-    for task in chosen:
-        groups.setdefault((task.repo, task.base_commit, task.image_name), []).append(task)
+    ids = choose_ids(directory, sample)
     found: list[Verification] = []
-    for (repo, commit, _), tasks in sorted(groups.items()):
-        listener().stage(f"environment of {repo}")
-        image = environment_of(tasks[0], backend, source=source, cache_dir=cache_dir or default_cache_dir())
-        listener().stage(f"clean tree of {repo}")
+    for ingestion in read_manifest(DatasetLayout(directory)).ingestions:
+        own = load_tasks(directory, repo=ingestion.repo, ids=ids, check=True)
+        tasks = (task for task in own if task.base_commit == ingestion.commit)
+        first = next(tasks, None)
+        if first is None:
+            continue
+        listener().stage(f"environment of {ingestion.repo}")
+        image = environment_of(ingestion, backend, source=source, cache_dir=cache_dir or default_cache_dir())
+        listener().stage(f"clean tree of {ingestion.repo}")
         verifier = Verifier(
             backend,
             image,
-            test_command=tasks[0].test_command,
-            quarantined=quarantined.get((repo, commit), frozenset()),
+            test_command=first.test_command,
+            environment=dict(variable.split("=", 1) for variable in first.provenance.environment),
+            unrecorded=frozenset((*ingestion.quarantined, *ingestion.not_passing)),
             limits=Limits(),
         )
-        listener().stage("verify", total=len(tasks))
-        found += _verify_all(verifier, tasks, workers)
+        listener().stage("verify", total=min(len(ids), ingestion.tasks))
+        found += _verify_all(verifier, chain([first], tasks), workers)
     return VerificationOutcome(
         sandbox=backend.kind,
         verified=len(found),
@@ -76,12 +77,14 @@ def verify_dataset(
     )
 
 
-def _verify_all(verifier: Verifier, tasks: Sequence[TaskInstance], workers: int) -> list[Verification]:
+def _verify_all(verifier: Verifier, tasks: Iterator[TaskInstance], workers: int) -> list[Verification]:
+    """Verify task by task; only a few rows are in memory at a time."""
     found = []
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        for verification in pool.map(verifier.verify, tasks):
-            listener().advance(note=verification.instance_id)
-            found.append(verification)
+        while batch := tuple(islice(tasks, 4 * workers)):
+            for verification in pool.map(verifier.verify, batch):
+                listener().advance(note=verification.instance_id)
+                found.append(verification)
     return found
 
 
@@ -92,27 +95,39 @@ def choose_ids(directory: Path, sample: int | None) -> tuple[str, ...]:
     return tuple(by_hash if sample is None else by_hash[:sample])
 
 
-def environment_of(task: TaskInstance, backend: SandboxBackend, *, source: str | None, cache_dir: Path) -> str:
-    """The name of the task's environment in this backend; built again from its recorded versions where it is not."""
-    if backend.kind == task.validation.sandbox and backend.has(task.image_name):
-        return task.image_name
-    origin = source or task.provenance.url
+def environment_of(ingestion: Ingestion, backend: SandboxBackend, *, source: str | None, cache_dir: Path) -> str:
+    """The name of an ingestion's environment in this backend; built again as it was recorded where it is not stored.
+
+    Raises:
+        InvalidInput: it has to be built again, and the repository cannot be found without `source`.
+        EnvironmentFailed: what was built is not what was recorded.
+    """
+    recorded = ingestion.environment
+    same_kind = backend.kind is recorded.sandbox
+    if same_kind and backend.has(recorded.image_name):
+        return recorded.image_name
+    origin = source or ingestion.url
     if origin.startswith("local/"):
         raise InvalidInput(
-            f"The environment {task.image_name} is not stored for the {backend.kind} sandbox, and {task.repo} was "
-            "ingested from a local path. Say where it is now with --source."
+            f"The environment {recorded.image_name} is not stored for the {backend.kind} sandbox, and {ingestion.repo} "
+            "was ingested from a local path. Say where it is now with --source."
         )
     with tempfile.TemporaryDirectory(prefix="gymforge-verify-") as folder:
-        checkout = acquire(origin, ref=task.base_commit, cache_dir=cache_dir, destination=Path(folder) / "tree")
-        profile = profile_repository(checkout.path)
-        environment = build_environment(
+        checkout = acquire(origin, ref=ingestion.commit, cache_dir=cache_dir, destination=Path(folder) / "tree")
+        built = build_environment(
             checkout.path,
-            checkout.ref,
-            with_runner(profile),
+            # The name is part of the environment's hash, and another path to the repository may give another.
+            checkout.ref.model_copy(update={"name": ingestion.repo}),
+            with_runner(ingestion.profile),
             backend=backend,
             cache_dir=cache_dir,
-            cutoff=None,
-            lock=task.provenance.dependencies,
-            python_version=task.provenance.python_version if backend.kind == task.validation.sandbox else None,
+            cutoff=recorded.cutoff,
+            lock=recorded.dependencies,
+            python_version=recorded.python_version if same_kind else None,
         )
-    return environment.image_name
+    if same_kind and built.image_name != recorded.image_name:
+        raise EnvironmentFailed(
+            f"The environment of {ingestion.repo} was recorded as {recorded.image_name}, and is {built.image_name} "
+            "when it is built again here. Compare Python, architecture and dependencies with those in manifest.json."
+        )
+    return built.image_name

@@ -3,12 +3,16 @@
 import hashlib
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import platformdirs
 from pydantic import Field
 
 from schemas.model import Model
+from schemas.tasks import SCHEMA_VERSION
+from storage.manifest import gymforge_version
+from synthesis.strategy import strategy_names
 
 
 def default_cache_dir() -> Path:
@@ -44,12 +48,29 @@ class IngestSettings(Model):
     cache_dir: Path = Field(default_factory=default_cache_dir)
 
 
-def choices_hash(settings: IngestSettings, *facts: str) -> str:
-    """Hash over the settings that can change a row, and over the facts (profile, environment) that they led to."""
+PIPELINE_VERSION = 1
+"""Raised when the same inputs would give other rows, or when what the ledger keeps changes its form."""
+
+
+def work_hash(settings: IngestSettings, *facts: str) -> str:
+    """Hash over what decides candidates and verdicts: it names a run's part of the ledger.
+
+    Other code has a part of its own, so that nothing that an older version found is taken for this one's. The cap on
+    tasks is not in it, for no verdict depends on it: raising it goes on where the last run ended.
+    """
+    strategies = set(strategy_names()) if settings.strategies is None else set(settings.strategies)
     chosen = {
-        "max_tasks": settings.max_tasks,
+        "pipeline": PIPELINE_VERSION,
+        "schema": SCHEMA_VERSION,
+        "gymforge": gymforge_version(),
+        "swesmith": version("swesmith"),
         "seed": settings.seed,
-        "strategies": None if settings.strategies is None else sorted(settings.strategies),
+        "strategies": sorted(strategies),
         "facts": facts,
     }
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+
+
+def rows_hash(settings: IngestSettings, *facts: str) -> str:
+    """`work_hash` and the cap: the same hash, the same rows."""
+    return work_hash(settings, *facts, f"max_tasks={settings.max_tasks}")

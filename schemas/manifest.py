@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from schemas.model import Model
+from schemas.repo import EnvironmentInfo, RepoProfile
 from schemas.tasks import SCHEMA_VERSION
 
 
@@ -40,6 +41,12 @@ class Ingestion(Model):
     """Reason to number of candidates."""
     quarantined: Mapping[str, tuple[str, ...]]
     """Tests that did not agree with themselves on the clean tree, with their outcomes."""
+    profile: RepoProfile
+    """How the repository was built and tested, where each value was found, and which files were left out and why."""
+    environment: EnvironmentInfo
+    """The environment in which every task was proven."""
+    not_passing: tuple[str, ...]
+    """Stable tests that do not pass on the clean tree (skipped, failing, expected to fail); they are in no task."""
     shards: tuple[Shard, ...]
     """Files of tasks, by name."""
     rejected_shards: tuple[Shard, ...]

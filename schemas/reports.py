@@ -108,6 +108,11 @@ class Baseline(Model):
     """Limit of one whole run, derived from the measured times."""
 
     @property
+    def hanging(self) -> tuple[str, ...]:
+        """Tests that went over every limit on the clean tree, sorted; no later run includes them."""
+        return tuple(sorted(test for test, seen in self.quarantined.items() if Outcome.TIMED_OUT in seen))
+
+    @property
     def passing(self) -> frozenset[str]:
         """Tests that passed in every run."""
         return frozenset(test for test, outcome in self.stable.items() if outcome is Outcome.PASSED)
@@ -130,6 +135,8 @@ class Rejection(StrEnum):
     TIMED_OUT = "timed_out"
     """A test went over its limit, alone as well."""
     OUT_OF_MEMORY = "out_of_memory"
+    INCOMPLETE = "incomplete"
+    """The suite was not seen to its end (it crashes too often, or kills its supervisor), so nothing can be said."""
     """The tests went over the sandbox's memory limit."""
     SANDBOX_FAILED = "sandbox_failed"
     """The sandbox died twice on this candidate."""

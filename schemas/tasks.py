@@ -176,6 +176,8 @@ class Provenance(Model):
     """Which releases of the dependencies the environment holds."""
     dependencies: tuple[str, ...]
     """`name==version` of everything in the environment."""
+    environment: tuple[str, ...]
+    """`NAME=value` of the variables that builds and tests get beyond the frozen ones, sorted."""
     tagger_versions: tuple[str, ...]
     """`name==version` of the taggers and grammars, sorted."""
     issue_reveals: tuple[str, ...]

@@ -78,6 +78,7 @@ _PROVENANCE = pa.struct(
         ("python_version", _TEXT),
         ("dependency_mode", _TEXT),
         ("dependencies", _TEXTS),
+        ("environment", _TEXTS),
         ("tagger_versions", _TEXTS),
         ("issue_reveals", _TEXTS),
     ]

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from schemas.manifest import Ingestion
+from schemas.repo import DependencyMode, EnvironmentInfo, InstallSpec, Language, RepoProfile, SandboxKind
 from schemas.tasks import TaskInstance
 from storage.content import seal
 
@@ -125,6 +127,7 @@ def _task(number: int = 0, **changes: Any) -> TaskInstance:
             "python_version": "3.11.7",
             "dependency_mode": "newest",
             "dependencies": ["pytest==9.0.0"],
+            "environment": ["MY_FLAG=yes"],
             "tagger_versions": ["radon==6"],
             "issue_reveals": ["behaviour"],
         },
@@ -136,3 +139,59 @@ def _task(number: int = 0, **changes: Any) -> TaskInstance:
 @pytest.fixture(scope="session")
 def make_task() -> Callable[..., TaskInstance]:
     return _task
+
+
+def _built() -> dict[str, Any]:
+    profile = RepoProfile(
+        language=Language.PYTHON,
+        source_files=("s.py",),
+        test_files=("tests/test_s.py",),
+        install=InstallSpec(project=True, requirements=("pytest",)),
+        test_command=("python", "-m", "pytest"),
+        provenance={"source_files": "flat layout"},
+    )
+    environment = EnvironmentInfo(
+        key="ab" * 32,
+        image_name="gymforge/acme__tinystats:abcdefabcdef",
+        sandbox=SandboxKind.LOCAL,
+        python_version="3.11.7",
+        dependencies=("pytest==9.0.0",),
+        dependency_mode=DependencyMode.NEWEST,
+    )
+    return {"profile": profile, "environment": environment, "not_passing": ("tests/test_s.py::test_skipped",)}
+
+
+@pytest.fixture(scope="session")
+def built() -> dict[str, Any]:
+    """The parts of an `Ingestion` that say how the repository was built and tested."""
+    return _built()
+
+
+@pytest.fixture(scope="session")
+def write_dataset() -> Callable[[Path, TaskInstance], None]:
+    """Make a dataset folder of one task, without running anything."""
+
+    def write(folder: Path, task: TaskInstance) -> None:
+        from storage.manifest import add_ingestion, open_for_writing
+        from storage.shards import write_tasks
+
+        with open_for_writing(folder) as layout:
+            shards = write_tasks(layout, repo=task.repo, commit=task.base_commit, tasks=[task])
+            ingestion = Ingestion(
+                repo=task.repo,
+                url="local/x",
+                commit=task.base_commit,
+                license_spdx="MIT",
+                sandbox="local",
+                config_hash="0",
+                seed=0,
+                tasks=1,
+                rejected={},
+                quarantined={},
+                shards=shards,
+                rejected_shards=(),
+                **_built(),
+            )
+            add_ingestion(layout, ingestion)
+
+    return write

@@ -9,9 +9,7 @@ import click
 import pytest
 
 from flows.cli import main
-from schemas.manifest import Ingestion
 from schemas.tasks import TaskInstance
-from storage.manifest import open_for_writing
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,7 +45,12 @@ TARGETS = sorted(
 
 @pytest.mark.parametrize(("page", "code"), PYTHON, ids=[f"{page.stem}-{n}" for n, (page, _) in enumerate(PYTHON)])
 def test_python_code_in_the_docs_runs(
-    page: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_task: Callable[[], TaskInstance]
+    page: Path,
+    code: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_task: Callable[[], TaskInstance],
+    write_dataset: Callable[[Path, TaskInstance], None],
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -62,29 +65,6 @@ def test_python_code_in_the_docs_runs(
 
     names = {"polars": polars, "datasets": datasets, "duckdb": duckdb, "task_registry": task_registry}
     exec(compile(code, str(page), "exec"), names)
-
-
-def write_dataset(folder: Path, task: TaskInstance) -> None:
-    from storage.manifest import add_ingestion
-    from storage.shards import write_tasks
-
-    with open_for_writing(folder) as layout:
-        shards = write_tasks(layout, repo=task.repo, commit=task.base_commit, tasks=[task])
-        ingestion = Ingestion(
-            repo=task.repo,
-            url="local/x",
-            commit=task.base_commit,
-            license_spdx="MIT",
-            sandbox="local",
-            config_hash="0",
-            seed=0,
-            tasks=1,
-            rejected={},
-            quarantined={},
-            shards=shards,
-            rejected_shards=(),
-        )
-        add_ingestion(layout, ingestion)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -33,6 +33,7 @@ def measure_baseline(
     *,
     test_command: Sequence[str],
     source_files: Sequence[str],
+    environment: Mapping[str, str],
     limits: Limits,
     settings: BaselineSettings = BaselineSettings(),  # noqa: B008 - immutable
 ) -> Baseline:
@@ -46,6 +47,7 @@ def measure_baseline(
     for number in range(max(3, settings.runs)):
         last = number == max(3, settings.runs) - 1
         options = SuiteOptions(
+            environment=environment,
             shuffle_seed=settings.shuffle_seed if last else None,
             coverage_of=source_files if number == 0 else None,
             default_limit_s=settings.test_limit_s,
@@ -71,8 +73,11 @@ def combine(reports: Sequence[TestReport], coverage: CoverageMap, *, test_comman
         test: tuple(report.outcomes.get(test, Outcome.MISSING) for report in reports)
         for test in sorted({test for report in reports for test in report.outcomes})
     }
-    stable = {test: seen[0] for test, seen in outcomes.items() if len(set(seen)) == 1}
-    quarantined = {test: seen for test, seen in outcomes.items() if len(set(seen)) > 1}
+    hanging = tuple(test for test, seen in outcomes.items() if Outcome.TIMED_OUT in seen)
+    # What hangs is left out of every later run, and pytest leaves out by the beginning of an id.
+    unfit = {test for test, seen in outcomes.items() if len(set(seen)) > 1 or test.startswith(hanging)}
+    stable = {test: seen[0] for test, seen in outcomes.items() if test not in unfit}
+    quarantined = {test: outcomes[test] for test in sorted(unfit)}
     if Outcome.PASSED not in stable.values():
         raise BaselineFailed(_message(f"passes no test in all of {len(reports)} runs", reports[0], test_command))
     timed = reports[1:] or reports
@@ -97,6 +102,8 @@ def _test_limits_s(reports: Sequence[TestReport], suite_s: float) -> Mapping[str
 
 
 def _require_usable(run: SuiteRun, test_command: Sequence[str]) -> None:
+    if not run.complete and not run.report.timed_out and not run.out_of_memory:
+        raise BaselineFailed(_message("does not run to its end", run.report, test_command))
     if run.out_of_memory:
         raise BaselineFailed(_message("needs more memory than the sandbox's limit", run.report, test_command))
     if not any(outcome is Outcome.PASSED for outcome in run.report.outcomes.values()):

@@ -16,20 +16,21 @@ RUNNER_REQUIREMENTS = ("coverage>=7",)
 """What the runner needs in the environment beside pytest; used for the baseline's line coverage alone."""
 
 
-FROZEN_ARGUMENTS = ("-p", "no:cacheprovider", "--continue-on-collection-errors")
-"""Options of every run: nothing is carried from run to run, and one broken module does not hide the others."""
+FROZEN_ARGUMENTS = ("-o", "cache_dir=/tmp/gymforge-pytest-cache", "--maxfail=0", "--continue-on-collection-errors")
+"""Options of every run: nothing is written to the tree, every test runs, and one broken module hides no other."""
 
 PLUGIN_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "hypothesis": ("--hypothesis-seed=0",),
-    "pytest-randomly": ("-p", "no:randomly"),
-    "pytest-random-order": ("-p", "no:random-order"),
+    "pytest-randomly": ("--randomly-seed=0", "--randomly-dont-reorganize"),
+    "pytest-random-order": ("--random-order-bucket=none",),
     "pytest-xdist": ("-n0",),
     "pytest-cov": ("--no-cov",),
-    "pytest-rerunfailures": ("-p", "no:rerunfailures"),
-    "pytest-sugar": ("-p", "no:sugar"),
+    "pytest-rerunfailures": ("--reruns=0",),
 }
-"""Options that make a run repeatable where the environment holds the plugin."""
+"""Options that make a run repeatable where the environment holds the plugin. A plugin is never switched off as a
+whole, for then the repository's own options for it would be unknown."""
 
+COVERAGE_CHANNEL_BYTES = 512 * MIB
 LOG_TAIL_BYTES = 8000
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,16}\b")
@@ -50,6 +51,8 @@ _PRECEDENCE = (
 class SuiteOptions(NamedTuple):
     """How to run a suite this time."""
 
+    environment: Mapping[str, str] = {}
+    """Variables of the repository's profile, beyond the frozen ones."""
     select: Sequence[str] | None = None
     """Tests to run; `None` for all."""
     shuffle_seed: int | None = None
@@ -67,8 +70,10 @@ class SuiteRun(NamedTuple):
     coverage: CoverageMap | None
     """Set when it was asked for and the suite ended."""
     refused_records: int
-    """Lines on the channel that did not come from the runner."""
+    """Lines on the channel that did not come from the worker."""
     out_of_memory: bool
+    complete: bool
+    """Whether the suite was seen to its end: what was not reported did not run. Nothing may be judged otherwise."""
 
 
 def with_runner(profile: RepoProfile) -> RepoProfile:
@@ -78,11 +83,16 @@ def with_runner(profile: RepoProfile) -> RepoProfile:
     return profile.model_copy(update={"install": install})
 
 
-def frozen_test_command(test_command: Sequence[str], dependencies: Sequence[str]) -> tuple[str, ...]:
-    """The profile's command with the options that make it repeatable in an environment with these `name==version`."""
+def frozen_test_command(
+    test_command: Sequence[str], dependencies: Sequence[str], *, without: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The profile's command with the options that make it repeatable in an environment with these `name==version`.
+
+    `without` names tests to leave out (pytest takes the beginning of an id), for they hang on the clean tree.
+    """
     installed = {requirement.split("==", 1)[0].lower().replace("_", "-") for requirement in dependencies}
     extra = [option for plugin, options in PLUGIN_ARGUMENTS.items() if plugin in installed for option in options]
-    return (*test_command, *FROZEN_ARGUMENTS, *extra)
+    return (*test_command, *FROZEN_ARGUMENTS, *extra, *(f"--deselect={test}" for test in without))
 
 
 def run_suite(sandbox: Sandbox, test_command: Sequence[str], *, options: SuiteOptions) -> SuiteRun:
@@ -92,6 +102,7 @@ def run_suite(sandbox: Sandbox, test_command: Sequence[str], *, options: SuiteOp
         SandboxFailed: the sandbox died, or nothing in it could start a Python process.
     """
     settings = {
+        "worker": _source("pytest_worker.py"),
         "args": pytest_arguments(test_command),
         "token": secrets.token_hex(16),
         "select": None if options.select is None else list(options.select),
@@ -105,11 +116,13 @@ def run_suite(sandbox: Sandbox, test_command: Sequence[str], *, options: SuiteOp
         "max_restarts": 50,
     }
     result = sandbox.run(
-        [f"{ENV_DIR}/bin/python", "-c", _runner_source()],
+        [f"{ENV_DIR}/bin/python", "-I", "-S", "-c", _source("pytest_supervisor.py")],
         timeout_s=options.suite_limit_s,
         stdin=json.dumps(settings).encode(),
+        environment=options.environment,
         cwd=TESTBED,
-        max_output_bytes=256 * MIB if options.coverage_of is not None else 64 * MIB,
+        max_output_bytes=LOG_TAIL_BYTES * 8,
+        max_channel_bytes=64 * MIB if options.coverage_of is None else COVERAGE_CHANNEL_BYTES,
     )
     return read_channel(result)
 
@@ -134,10 +147,9 @@ def read_channel(result: CommandResult) -> SuiteRun:
     for line in result.channel.split(b"\n"):
         if line:
             reader.feed(line)
-    if not reader.done and not result.timed_out and not reader.outcomes and not reader.collection_errors:
-        tail = (result.stdout + result.stderr)[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
-        if result.exit_code in {126, 127}:
-            raise SandboxFailed(f"The test runner did not start in the sandbox. It said: {tail or 'nothing'}")
+    tail = (result.stdout + result.stderr)[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
+    if result.exit_code in {126, 127} and not result.channel:
+        raise SandboxFailed(f"The test runner did not start in the sandbox. It said: {tail or 'nothing'}")
     report = TestReport(
         outcomes=reader.final_outcomes(),
         failures=reader.failures,
@@ -145,10 +157,11 @@ def read_channel(result: CommandResult) -> SuiteRun:
         collection_errors=reader.collection_errors,
         exit_code=None if result.timed_out else reader.exit_code if reader.done else result.exit_code,
         timed_out=result.timed_out or reader.timed_out,
-        log_tail=(result.stdout + result.stderr)[-LOG_TAIL_BYTES:].decode("utf-8", "replace"),
+        log_tail=tail,
         duration_s=result.duration_s,
     )
-    return SuiteRun(report, reader.coverage(), reader.refused, result.out_of_memory)
+    complete = reader.done and not reader.gave_up
+    return SuiteRun(report, reader.coverage(), reader.refused, result.out_of_memory, complete)
 
 
 class _ChannelReader:
@@ -159,6 +172,7 @@ class _ChannelReader:
         self.collection_errors: dict[str, TestFailure] = {}
         self.exit_code: int | None = None
         self.done = False
+        self.gave_up = False
         self.timed_out = False
         self.refused = 0
         self._covering_tests: list[str] | None = None
@@ -175,7 +189,8 @@ class _ChannelReader:
                 self.refused += 1
             else:
                 handler(record)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError):
+            # Whatever code under test manages to write here, it is a refused record and no error of the host's.
             self.refused += 1
 
     def final_outcomes(self) -> dict[str, Outcome]:
@@ -240,6 +255,9 @@ class _ChannelReader:
             lines.setdefault(int(line), set()).update(self._offsets[test] for test in tests)
         self._imports.setdefault(record["path"], set()).update(map(int, record["imports"]))
 
+    def _on_gave_up(self, _record: dict[str, Any]) -> None:
+        self.gave_up = True
+
     def _on_end(self, record: dict[str, Any]) -> None:
         self.exit_code = int(record["exit"])
 
@@ -284,5 +302,5 @@ def normalise(text: str) -> str:
     return _DURATION.sub("<duration>", _TEMPORARY.sub("<tmp>", _ADDRESS.sub("0x...", text)))
 
 
-def _runner_source() -> str:
-    return (Path(__file__).parent / "runners" / "pytest_runner.py").read_text("utf-8")
+def _source(name: str) -> str:
+    return (Path(__file__).parent / "runners" / name).read_text("utf-8")

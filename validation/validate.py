@@ -23,6 +23,8 @@ class Suite(NamedTuple):
     image: str
     test_command: tuple[str, ...]
     baseline: Baseline
+    environment: Mapping[str, str]
+    """Variables of the repository's profile."""
     limits: Limits
 
 
@@ -71,6 +73,10 @@ def _failures(verdict: Verdict, report: TestReport | None) -> Mapping[str, TestF
     }
 
 
+def _names_a_test(report: TestReport) -> bool:
+    return Outcome.TIMED_OUT in report.outcomes.values()
+
+
 class _Prover:
     def __init__(self, suite: Suite, edits: Mapping[str, bytes]) -> None:
         self.suite = suite
@@ -85,6 +91,8 @@ class _Prover:
             if alone.report.timed_out:
                 raise _Rejected(Rejection.TIMED_OUT, f"{test} goes over its limit, alone as well")
             run = self.run(self.options(scale=ALONE_LIMIT_FACTOR))
+        if run.report.timed_out and not _names_a_test(run.report):
+            run = self.run(self.options(scale=ALONE_LIMIT_FACTOR))
         if run.report.timed_out:
             raise _Rejected(Rejection.TIMED_OUT, "the suite goes over its limit")
         self.first_report = self.first_report or run.report
@@ -93,6 +101,7 @@ class _Prover:
     def options(self, *, scale: float) -> SuiteOptions:
         baseline = self.suite.baseline
         return SuiteOptions(
+            environment=self.suite.environment,
             limits_s={test: scale * limit_s for test, limit_s in baseline.test_limits_s.items()},
             default_limit_s=scale * max(baseline.test_limits_s.values()),
             suite_limit_s=scale * baseline.suite_limit_s,
@@ -109,6 +118,8 @@ class _Prover:
                 raise _Rejected(Rejection.SANDBOX_FAILED, "two sandboxes died") from error
         if run.out_of_memory:
             raise _Rejected(Rejection.OUT_OF_MEMORY, f"over {self.suite.limits.memory_bytes // MIB} MiB")
+        if not run.complete and not run.report.timed_out:
+            raise _Rejected(Rejection.INCOMPLETE, "the suite was not seen to its end")
         return run
 
     def run_once(self, options: SuiteOptions) -> SuiteRun:

@@ -43,7 +43,7 @@ def _walk(pipeline: Pipeline) -> IngestResult:
         pipeline.prepare()
         present = pipeline.finished()
         if present is not None:
-            return pipeline.result(present, repeated=True)
+            return pipeline.repeated(present)
         pipeline.synthesize()
         with ThreadPoolExecutor(max_workers=pipeline.settings.workers) as pool:
             for batches in pipeline.waves():

@@ -36,7 +36,7 @@ def make_rejected() -> Callable[..., RejectedCandidate]:
 
 
 @pytest.fixture(scope="session")
-def make_ingestion() -> Callable[..., Ingestion]:
+def make_ingestion(built: dict[str, Any]) -> Callable[..., Ingestion]:
     def make(**changes: Any) -> Ingestion:
         fields = {
             "repo": REPO,
@@ -52,7 +52,7 @@ def make_ingestion() -> Callable[..., Ingestion]:
             "shards": (),
             "rejected_shards": (),
         }
-        return Ingestion.model_validate(fields | changes)
+        return Ingestion.model_validate(fields | built | changes)
 
     return make
 

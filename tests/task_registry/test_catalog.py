@@ -61,7 +61,7 @@ def make_task(number: int, repo: str, **changes: Any) -> TaskInstance:
             ("url", "gymforge_version", "generator", "config_hash", "entity", "python_version"), "x"
         )
         | {"seed": 0, "candidate_seed": 0, "dependency_mode": "newest"}
-        | dict.fromkeys(("dependencies", "tagger_versions", "issue_reveals"), ()),
+        | dict.fromkeys(("dependencies", "environment", "tagger_versions", "issue_reveals"), ()),
         "schema_version": TaskInstance.model_fields["schema_version"].default,
     }
     return seal(TaskInstance.model_validate(fields | changes))
@@ -81,7 +81,7 @@ def rejected(repo: str) -> RejectedCandidate:
     return RejectedCandidate.model_validate(texts | {"repo": repo})
 
 
-def ingest(layout: DatasetLayout, tasks: list[TaskInstance]) -> Ingestion:
+def ingest(layout: DatasetLayout, tasks: list[TaskInstance], built: dict[str, Any]) -> Ingestion:
     repo = tasks[0].repo
     shards = write_tasks(layout, repo=repo, commit=COMMIT, tasks=tasks)
     rejected_shards = write_rejected(layout, repo=repo, commit=COMMIT, rows=[rejected(repo)])
@@ -96,14 +96,15 @@ def ingest(layout: DatasetLayout, tasks: list[TaskInstance]) -> Ingestion:
         shards=shards,
         rejected_shards=rejected_shards,
         **texts,
+        **built,
     )
 
 
 @pytest.fixture
-def dataset(tmp_path: Path) -> Path:
+def dataset(tmp_path: Path, built: dict[str, Any]) -> Path:
     with open_for_writing(tmp_path / "dataset") as layout:
         for tasks in (SECOND, FIRST):
-            add_ingestion(layout, ingest(layout, tasks))
+            add_ingestion(layout, ingest(layout, tasks, built))
     return tmp_path / "dataset"
 
 

@@ -35,3 +35,11 @@ def test_limits_follow_the_measured_times() -> None:
     assert 20 <= baseline.test_limits_s["a"] <= 22
     assert 1 <= baseline.test_limits_s["b"] <= 2, "the run that recorded coverage does not count"
     assert 20 <= baseline.suite_limit_s <= 40
+
+
+def test_a_test_that_hangs_on_the_clean_tree_is_quarantined_with_all_that_pytest_leaves_out_with_it() -> None:
+    hangs = {"t.py::a": Outcome.TIMED_OUT, "t.py::ab": P, "t.py::b": P}
+    runs = [TestReport(outcomes=hangs, durations_s=dict.fromkeys(hangs, 0.1), duration_s=1.0)] * 3
+    baseline = combine(runs, COVERAGE, test_command=())
+    assert baseline.hanging == ("t.py::a",)
+    assert baseline.passing == {"t.py::b"}

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from schemas.reports import Outcome
 from validation.sandbox.protocol import CommandResult
 from validation.suite import SuiteRun, read_channel
 
-RUNNER = Path(__file__).parents[2] / "validation" / "runners" / "pytest_runner.py"
+RUNNERS = Path(__file__).parents[2] / "validation" / "runners"
 
 
 def run(tree: Path, *, args: tuple[str, ...] = (), **settings: object) -> SuiteRun:
@@ -27,6 +28,7 @@ def run(tree: Path, *, args: tuple[str, ...] = (), **settings: object) -> SuiteR
     thread = threading.Thread(target=drain)
     thread.start()
     defaults = {
+        "worker": (RUNNERS / "pytest_worker.py").read_text(),
         "args": ["-p", "no:cacheprovider", "-p", "no:randomly", "--continue-on-collection-errors", *args],
         "token": "secret",
         "select": None,
@@ -39,24 +41,27 @@ def run(tree: Path, *, args: tuple[str, ...] = (), **settings: object) -> SuiteR
         "stop_on_timeout": False,
         "max_restarts": 5,
     }
-    process = subprocess.run(
-        [sys.executable, "-c", RUNNER.read_text()],
-        input=json.dumps(defaults | settings).encode(),
-        capture_output=True,
-        cwd=tree,
-        pass_fds=[writer],
-        env={"PATH": os.environ["PATH"], "GYMFORGE_CHANNEL_FD": str(writer)},
-        timeout=60,
-        check=False,
-    )
+    with (tree / "stdout.log").open("wb") as stdout, (tree / "stderr.log").open("wb") as stderr:
+        process = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", (RUNNERS / "pytest_supervisor.py").read_text()],
+            input=json.dumps(defaults | settings).encode(),
+            # Files and not pipes: a process that outlives the suite would hold a pipe open.
+            stdout=stdout,
+            stderr=stderr,
+            cwd=tree,
+            pass_fds=[writer],
+            env={"PATH": os.environ["PATH"], "GYMFORGE_CHANNEL_FD": str(writer)},
+            timeout=60,
+            check=False,
+        )
     os.close(writer)
     thread.join()
     os.close(reader)
     return read_channel(
         CommandResult(
             exit_code=process.returncode,
-            stdout=process.stdout,
-            stderr=process.stderr,
+            stdout=(tree / "stdout.log").read_bytes(),
+            stderr=(tree / "stderr.log").read_bytes(),
             channel=b"".join(chunks),
             timed_out=False,
             out_of_memory=False,
@@ -257,3 +262,78 @@ def test_a_test_that_closes_every_descriptor_is_an_error_and_not_a_hang(tmp_path
     outcomes = run(tmp_path).report.outcomes
     assert outcomes["test_close.py::test_after"] is Outcome.PASSED
     assert outcomes["test_close.py::test_closes"] is Outcome.ERROR
+
+
+def test_a_root_module_named_like_the_standard_library_does_not_run_in_the_supervisor(tmp_path: Path) -> None:
+    for name in ("select", "json", "ctypes"):
+        write(
+            tmp_path,
+            f"{name}.py",
+            f"open('seen-' + str(__import__('os').getppid()), 'w')\nraise ImportError('{name}')\n",
+        )
+    write(tmp_path, "test_x.py", "def test_x(): pass\n")
+    run(tmp_path)
+    assert f"seen-{os.getpid()}" not in [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_process_that_outlives_the_tests_does_not_hold_up_the_run(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_daemon.py",
+        """
+import os, time
+def test_leaves_a_daemon():
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(20)
+        os._exit(0)
+def test_after(): pass
+""",
+    )
+    started = time.monotonic()
+    result = run(tmp_path, default_limit_s=15, startup_limit_s=15)
+    assert set(result.report.outcomes.values()) == {Outcome.PASSED}
+    assert time.monotonic() - started < 12
+    assert not result.report.timed_out
+
+
+def test_a_crash_beside_a_forked_child_is_a_crash_and_no_time_out(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_crash.py",
+        "import os, time\ndef test_crash():\n    if os.fork() == 0:\n        time.sleep(20)\n        os._exit(0)\n    os._exit(3)\n",
+    )
+    report = run(tmp_path).report
+    assert report.outcomes == {"test_crash.py::test_crash": Outcome.ERROR}
+    assert not report.timed_out
+
+
+def test_a_suite_that_crashes_too_often_is_not_complete(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_many.py",
+        "import os, pytest\n@pytest.mark.parametrize('n', range(9))\ndef test_n(n): os._exit(1)\n",
+    )
+    assert not run(tmp_path, max_restarts=3).complete
+    assert run(tmp_path, max_restarts=20).complete
+
+
+def test_lines_survive_a_crash_in_the_middle(tmp_path: Path) -> None:
+    write(tmp_path, "lib.py", "def f(x):\n    return x\n")
+    write(
+        tmp_path,
+        "test_lib.py",
+        "import os\nfrom lib import f\ndef test_a(): f(1)\ndef test_dies(): os._exit(1)\ndef test_b(): f(1)\n",
+    )
+    coverage = run(tmp_path, coverage=True, source_files=["lib.py"]).coverage
+    assert coverage is not None
+    assert coverage.tests_touching("lib.py", 2, 2) == {"test_lib.py::test_a", "test_lib.py::test_b"}
+
+
+def test_random_numbers_at_import_are_the_same_in_every_run(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_import.py",
+        "import random, pytest\n@pytest.mark.parametrize('x', [random.randint(0, 10**9)])\ndef test_x(x): pass\n",
+    )
+    assert list(run(tmp_path).report.outcomes) == list(run(tmp_path).report.outcomes)

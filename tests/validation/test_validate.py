@@ -42,7 +42,7 @@ def suite(script: Callable[[FakeCall], CommandResult]) -> Suite:
         test_limits_s=dict.fromkeys(TESTS, 1.0),
         suite_limit_s=10.0,
     )
-    return Suite(backend, "image", ("python", "-m", "pytest"), baseline, Limits())
+    return Suite(backend, "image", ("python", "-m", "pytest"), baseline, {}, Limits())
 
 
 def prove_with(*answers: CommandResult | Exception) -> tuple[Proof, list[dict[str, object]]]:
@@ -102,6 +102,12 @@ def test_a_sandbox_that_dies_is_replaced_once() -> None:
 def test_two_dead_sandboxes_reject_the_candidate_and_not_the_run() -> None:
     proof, _ = prove_with(SandboxFailed("gone"), SandboxFailed("gone"))
     assert proof.verdict.reason is Rejection.SANDBOX_FAILED
+
+
+def test_a_run_that_broke_off_is_judged_neither_way() -> None:
+    cut = result(-9, channel=CAUGHT.channel.rsplit(b"\n", 1)[0])
+    proof, _ = prove_with(cut)
+    assert proof.verdict.reason is Rejection.INCOMPLETE
 
 
 def test_running_out_of_memory_has_a_reason_of_its_own() -> None:

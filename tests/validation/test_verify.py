@@ -60,11 +60,11 @@ class _Target:
         self.path = path
 
 
-def verifier(tests: bytes = TESTS, quarantined: frozenset[str] = frozenset()) -> Verifier:
+def verifier(tests: bytes = TESTS, unrecorded: frozenset[str] = frozenset()) -> Verifier:
     backend = FakeBackend(run_trusted)
     backend.images["image"] = {f"{TESTBED}/lib.py": CLEAN, f"{TESTBED}/test_lib.py": tests}
     command = ("python", "-m", "pytest", "-p", "no:cacheprovider", "--continue-on-collection-errors")
-    return Verifier(backend, "image", test_command=command, quarantined=quarantined, limits=Limits())
+    return Verifier(backend, "image", test_command=command, environment={}, unrecorded=unrecorded, limits=Limits())
 
 
 def test_a_task_that_holds_has_no_disagreement() -> None:
@@ -121,9 +121,9 @@ def test_a_test_that_is_skipped_with_the_bug_is_neither_failing_nor_passing() ->
         address_of("t.py::b"): JunitResult.SKIPPED,
     }
     honest = task(FAIL_TO_PASS=("t.py::a",), PASS_TO_PASS=())
-    assert compare(honest, clean=clean, bugged=bugged, quarantined=frozenset()) == ()
+    assert compare(honest, clean=clean, bugged=bugged, unrecorded=frozenset()) == ()
     claiming = task(FAIL_TO_PASS=("t.py::a",), PASS_TO_PASS=("t.py::b",))
-    assert len(compare(claiming, clean=clean, bugged=bugged, quarantined=frozenset())) == 1
+    assert len(compare(claiming, clean=clean, bugged=bugged, unrecorded=frozenset())) == 1
 
 
 @pytest.mark.parametrize("name", ["lib.py", "sub folder/ünï.py"])

@@ -1,0 +1,195 @@
+"""Keep the process that runs a suite to its limits, from outside it, and relay what it reports.
+
+This file runs inside a sandbox, in the repository's own interpreter (Python 3.8 or newer), as the text of `python -I
+-S -c`: no file of the repository is on its path, and other processes cannot look into it. It starts the worker (see
+`pytest_worker.py`) in a process of its own, relays the worker's records to the descriptor in `GYMFORGE_CHANNEL_FD`,
+ends a test that goes over its limit, and starts another worker for the rest of the suite when one dies in the middle,
+so that a crash counts for the test that caused it and for no other.
+
+Records carry a token that code under test is never told. Code that shares the worker's process can still dig it out;
+what is printed, or written blindly to open descriptors, is refused and counted.
+
+Settings, as JSON on standard input: ``worker`` (the worker's source), ``token``, ``limits_s`` (by test id),
+``default_limit_s``, ``startup_limit_s``, ``stop_on_timeout`` (bool), ``max_restarts``, ``coverage`` (bool), and what
+the worker wants. Records that it adds, one JSON object a line: ``{"e": "died", "t": id or null, "status"}``, ``{"e":
+"timeout", "t": id or null}``, ``{"e": "gave_up"}`` (too many restarts), ``{"e": "refused", "n": lines}`` and, last,
+``{"e": "done", "exit"}``.
+"""
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+PR_SET_DUMPABLE = 4
+EXIT_GRACE_S = 5.0
+POLL_S = 0.2
+
+
+class Supervisor:
+    """Relays the records of workers, and keeps them to their limits."""
+
+    def __init__(self, settings, channel_fd):
+        self.settings = settings
+        self.channel_fd = channel_fd
+        self.token = settings["token"].encode()
+        self.finished = set()
+        self.deadly = set()
+        self.refused = 0
+
+    def emit(self, **record):
+        self.relay(json.dumps(record).encode())
+
+    def relay(self, data):
+        view = memoryview(data + b"\n")
+        while view:
+            view = view[os.write(self.channel_fd, view) :]
+
+    def run(self):
+        status, ended = 70, False
+        for _ in range(self.settings["max_restarts"] + 1):
+            status, ended, killed = self.run_worker()
+            if ended or (killed and self.settings["stop_on_timeout"]):
+                break
+        else:
+            self.emit(e="gave_up")
+        if self.refused:
+            self.emit(e="refused", n=self.refused)
+        self.emit(e="done", exit=status)
+        return status
+
+    def run_worker(self):
+        """One worker to its end: (exit status, whether nothing is left to run, whether it broke a limit)."""
+        reader, writer = os.pipe()
+        pid = self.start(reader, writer)
+        os.close(writer)
+        try:
+            current, ended, killed, status = self.follow(reader, pid)
+        finally:
+            os.close(reader)
+        if ended:
+            return status, True, False
+        if killed:
+            self.emit(e="timeout", t=current)
+        else:
+            self.emit(e="died", t=current, status=status)
+        if current is None:
+            return status, True, killed  # outside any test: another worker would do the same
+        self.deadly.add(current)
+        self.finished.add(current)
+        if self.settings["coverage"]:
+            # Its lines died with it: the next one runs everything but what kills.
+            self.finished = set(self.deadly)
+        return status, False, killed
+
+    def start(self, reader, writer):
+        """Start a worker in a session of its own, settings on its standard input, records on `writer`."""
+        settings = dict(self.settings, finished=sorted(self.finished), channel_fd=writer)
+        source = settings.pop("worker")
+        standard_input = os.memfd_create("settings")
+        with os.fdopen(os.dup(standard_input), "wb") as file:
+            file.write(json.dumps(settings).encode())
+        os.lseek(standard_input, 0, os.SEEK_SET)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                os.close(reader)
+                os.dup2(standard_input, 0)
+                os.set_inheritable(writer, True)
+                os.execv(sys.executable, [sys.executable, "-c", source])
+            finally:
+                os._exit(127)
+        os.close(standard_input)
+        return pid
+
+    def follow(self, reader, pid):
+        """Relay records until the worker is gone or over a limit: (current test, ended, killed, exit status)."""
+        current, ended, killed, buffer = None, False, False, b""
+        status, open_ = None, True
+        deadline = time.monotonic() + self.settings["startup_limit_s"]
+        while open_ or status is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                killed = not ended
+                kill_group(pid)
+                status = wait(pid, 0) if status is None else status
+                break
+            ready = open_ and select.select([reader], [], [], min(left, POLL_S))[0]
+            if ready:
+                data = os.read(reader, 65536)
+                open_ = bool(data)
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    record = self.accept(line)
+                    event = record.get("e")
+                    if event == "start":
+                        current = record["t"]
+                        deadline = time.monotonic() + self.limit_s(current)
+                        continue
+                    if event == "report" and record["when"] == "teardown":
+                        self.finished.add(record["t"])
+                        current = None
+                        deadline = time.monotonic() + self.settings["startup_limit_s"]
+                    elif event == "end":
+                        ended = True
+                        # What it left running, or runs at exit, gets no more than this.
+                        deadline = time.monotonic() + EXIT_GRACE_S
+                    if event is not None:
+                        self.relay(line[len(self.token) :])
+            elif status is not None:
+                break  # it is gone and the pipe is empty: a process that it left behind holds the other end
+            else:
+                status = wait(pid, os.WNOHANG)
+                if status is None and not open_:
+                    time.sleep(0.01)
+        kill_group(pid)
+        return current, ended, killed, status
+
+    def accept(self, line):
+        """The worker's record in a line; an empty one for a line that is not the worker's."""
+        record = None
+        if line.startswith(self.token):
+            try:
+                record = json.loads(line[len(self.token) :])
+            except (ValueError, RecursionError):
+                record = None
+        if isinstance(record, dict) and isinstance(record.get("e"), str):
+            return record
+        self.refused += 1
+        return {}
+
+    def limit_s(self, test):
+        return self.settings["limits_s"].get(test, self.settings["default_limit_s"])
+
+
+def kill_group(pid):
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except OSError:
+        return  # it ended by itself, and left nobody behind
+
+
+def wait(pid, options):
+    """Exit status of a child, negative for a signal; `None` while it lives."""
+    found, status = os.waitpid(pid, options)
+    if not found:
+        return None
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def main():
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    settings = json.loads(sys.stdin.buffer.read())
+    channel_fd = int(os.environ.pop("GYMFORGE_CHANNEL_FD"))
+    os.set_inheritable(channel_fd, False)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    sys.exit(0 if Supervisor(settings, channel_fd).run() in (0, 1) else 1)
+
+
+if __name__ == "__main__":
+    main()

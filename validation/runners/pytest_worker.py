@@ -1,0 +1,221 @@
+"""Run a pytest suite and report every test, in the process that runs it.
+
+This file runs in the repository's own interpreter (Python 3.8 or newer) as the text of `python -c`, started by
+`pytest_supervisor.py`; it imports the standard library, pytest and, where lines are recorded, coverage.
+
+Settings, as JSON on standard input: ``args`` (of pytest), ``token``, ``channel_fd``, ``select`` (test ids or null),
+``finished`` (test ids to leave out), ``shuffle_seed`` (int or null), ``coverage`` (bool), ``source_files``.
+
+Records, each the token and one JSON object on a line: ``{"e": "start", "t": id}``, ``{"e": "report", "t", "when",
+"outcome", "xfail", "duration_s", "failure"}``, ``{"e": "collect_error", "path", "failure"}``, ``{"e": "coverage_tests",
+"tests"}``, ``{"e": "coverage", "path", "lines", "imports"}``, ``{"e": "end", "exit"}``.
+"""
+
+import json
+import os
+import random
+import sys
+
+MESSAGE_LIMIT, STATEMENT_LIMIT, TRACE_LIMIT = 2000, 1000, 4000
+TRACES = 200
+"""Failures that keep their trace; a suite may have tens of thousands."""
+
+
+class Reporter:
+    """The pytest plugin: numbers each test's start and every report, in the process that runs the tests."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.channel_fd = settings["channel_fd"]
+        self.finished = set(settings["finished"])
+        self.traces = 0
+        self.token = settings["token"].encode()
+        self.pid = os.getpid()
+        self.failures = {}
+        self.coverage = None
+
+    def send(self, **record):
+        if os.getpid() != self.pid:
+            return  # a fork made by a test carries the plugin along and has no say
+        data = self.token + json.dumps(record).encode() + b"\n"
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.channel_fd, view) :]
+
+    def start_coverage(self):
+        # The core that Python 3.14 has by default knows no contexts.
+        try:
+            import coverage.tracer
+
+            os.environ["COVERAGE_CORE"] = "ctrace"
+        except ImportError:
+            os.environ["COVERAGE_CORE"] = "pytrace"
+        import coverage
+
+        self.coverage = coverage.Coverage(
+            data_file=None, config_file=False, include=[os.path.join(os.getcwd(), "*")], branch=False, timid=False
+        )
+        self.coverage._warn_no_data = False
+        self.coverage.start()
+
+    def pytest_collection_modifyitems(self, config, items):
+        wanted = self.settings["select"]
+        wanted = None if wanted is None else set(wanted)
+        keep = [i for i in items if (wanted is None or i.nodeid in wanted) and i.nodeid not in self.finished]
+        if self.settings["shuffle_seed"] is not None:
+            keep = shuffled(keep, self.settings["shuffle_seed"])
+        if len(keep) != len(items):
+            kept = set(map(id, keep))
+            config.hook.pytest_deselected(items=[i for i in items if id(i) not in kept])
+        items[:] = keep
+
+    def pytest_collectstart(self):
+        reseed()
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            failure = self.failures.pop(("collect", report.nodeid), None) or trace_only(report, "collect")
+            self.send(e="collect_error", path=report.nodeid, failure=failure)
+
+    def pytest_runtest_logstart(self, nodeid):
+        self.send(e="start", t=nodeid)
+        if self.coverage is not None:
+            self.coverage.switch_context(nodeid)
+        reseed()
+
+    def pytest_runtest_makereport(self, item, call):
+        if call.excinfo is not None:
+            self.failures[(call.when, item.nodeid)] = describe(call.excinfo, call.when, item)
+
+    def pytest_runtest_logreport(self, report):
+        failure = None
+        described = self.failures.pop((report.when, report.nodeid), None)
+        if report.failed:
+            failure = described or trace_only(report, report.when)
+            self.traces += 1
+            failure["trace"] = text(report.longreprtext)[-TRACE_LIMIT:] if self.traces <= TRACES else ""
+        self.send(
+            e="report",
+            t=report.nodeid,
+            when=report.when,
+            outcome=report.outcome,
+            xfail=hasattr(report, "wasxfail"),
+            duration_s=round(report.duration, 6),
+            failure=failure,
+        )
+
+    def pytest_sessionfinish(self):
+        if self.coverage is not None and os.getpid() == self.pid:
+            self.coverage.stop()
+            self.send_coverage(self.coverage.get_data())
+
+    def send_coverage(self, data):
+        names = []  # type: list[str]
+        numbers = {}  # type: dict[str, int]
+        root = os.path.join(os.getcwd(), "")
+        wanted = {os.path.realpath(root + path): path for path in self.settings["source_files"]}
+        found = []
+        for measured in sorted(data.measured_files()):
+            path = wanted.get(os.path.realpath(measured))
+            if path is None:
+                continue
+            lines, imports = {}, []
+            for line, contexts in sorted(data.contexts_by_lineno(measured).items()):
+                for context in contexts:
+                    if context and context not in numbers:
+                        numbers[context] = len(names)
+                        names.append(context)
+                tests = sorted(numbers[context] for context in contexts if context)
+                if "" in contexts:
+                    imports.append(line)
+                if tests:
+                    lines[line] = tests
+            found.append((path, lines, imports))
+        self.send(e="coverage_tests", tests=names)
+        for path, lines, imports in found:
+            self.send(e="coverage", path=path, lines=lines, imports=imports)
+
+
+def shuffled(items, seed):
+    """Files in another order, and the tests of each file in another order, files staying together."""
+    rng = random.Random(seed)
+    by_file = {}  # type: dict[str, list[object]]
+    for item in items:
+        by_file.setdefault(item.nodeid.split("::", 1)[0], []).append(item)
+    files = sorted(by_file)
+    rng.shuffle(files)
+    result = []
+    for name in files:
+        rng.shuffle(by_file[name])
+        result.extend(by_file[name])
+    return result
+
+
+def reseed():
+    """Give every test the same random numbers, whichever tests ran before it."""
+    random.seed(0)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and hasattr(numpy, "random"):
+        numpy.random.seed(0)
+
+
+def text(value):
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def trace_only(report, phase):
+    trace = text(getattr(report, "longreprtext", "") or "")
+    last = trace.strip().splitlines()[-1:] or [""]
+    name, _, message = last[0].lstrip("E ").partition(":")
+    is_name = name.replace(".", "").replace("_", "").isalnum()
+    return {
+        "phase": phase,
+        "exception": name.split(".")[-1] if is_name else "",
+        "message": message.strip()[:MESSAGE_LIMIT],
+        "path": "",
+        "line": 0,
+        "statement": "",
+        "trace": trace[-TRACE_LIMIT:],
+    }
+
+
+def describe(excinfo, phase, item):
+    """The exception, and the last statement of the test's own file on the way to it."""
+    try:
+        message = text(excinfo.value)[:MESSAGE_LIMIT]
+    except Exception as error:  # a class under test may have a broken __str__
+        message = "<%s while formatting the exception>" % type(error).__name__
+    failure = {"phase": phase, "exception": excinfo.type.__name__, "message": message}
+    failure.update(path="", line=0, statement="", trace="")
+    own_file = str(getattr(item, "path", None) or getattr(item, "fspath", ""))
+    for entry in excinfo.traceback:
+        if str(entry.path) == own_file:
+            failure["path"] = os.path.relpath(own_file, os.getcwd())
+            failure["line"] = entry.lineno + 1
+            try:
+                failure["statement"] = text(entry.statement)[:STATEMENT_LIMIT].strip()
+            except Exception:  # the source may be gone or not parse: the position alone is kept
+                failure["statement"] = ""
+    return failure
+
+
+def main():
+    settings = json.loads(sys.stdin.buffer.read())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.set_inheritable(settings["channel_fd"], False)
+    # As `python -m pytest` has it: the folder itself, not whatever is current when something is imported.
+    sys.path[0] = os.getcwd()
+    import pytest
+
+    sys.argv = [os.path.join(os.path.dirname(pytest.__file__), "__main__.py")] + settings["args"]
+    reporter = Reporter(settings)
+    if settings["coverage"]:
+        reporter.start_coverage()
+    reseed()
+    status = int(pytest.main(settings["args"], plugins=[reporter]))
+    reporter.send(e="end", exit=status)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
