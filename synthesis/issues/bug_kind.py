@@ -71,7 +71,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         "A whole block is gone: a `try` or a `with`, and everything in it.",
     ),
 }
-"""What is wrong after each strategy, in whole sentences that name nothing; each is true of one change and of several."""
+"""What is wrong after each strategy, in sentences that name nothing; each is true of one change and of several."""
 
 
 class BugKindWriter:
