@@ -30,9 +30,16 @@ if TYPE_CHECKING:  # a screen needs none of the machinery whose results it shows
 SHOWN_TESTS = 8
 
 
+class _PipeConsole(Console):
+    """Leaves a reader that has gone (`| head`) to the command line, where rich would end the process with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - rich calls this while it handles the BrokenPipeError
+
+
 def _console() -> Console:
     width = None if sys.stdout.isatty() else max(shutil.get_terminal_size((140, 24)).columns, 140)
-    return Console(width=width, highlight=False, emoji=False)
+    return _PipeConsole(width=width, highlight=False, emoji=False)
 
 
 class _Bar:
