@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -47,15 +48,20 @@ class _Bar:
 
     def __init__(self, progress: RichProgress) -> None:
         self._progress = progress
-        self._current = progress.add_task("start", total=None)
+        self._progress.add_task("start", total=None)
+        self._lock = threading.Lock()
 
     def stage(self, name: str, *, total: int | None = None) -> None:
         self._finish()
-        self._current = self._progress.add_task(name, total=total)
+        self._progress.add_task(name, total=total)
 
     def advance(self, *, note: str = "") -> None:
         del note
-        self._progress.advance(self._current)
+        with self._lock:
+            task = self._progress.tasks[-1]
+            # Validations that were under way when the last wanted task was found are steps beyond the total.
+            if task.total is None or task.completed < task.total:
+                self._progress.advance(task.id)
 
     def fact(self, text: str) -> None:
         self._progress.console.print(f"  {escape(text)}", style="dim")
