@@ -18,6 +18,7 @@ _MAX_BYTES = 1024 * 1024
 _PATH_FIELDS = ("source_files", "test_files")
 # A stranger's file: every part of a pattern may be tried on every file of the tree.
 _MAX_PATTERN_PARTS = 1000
+_PYTEST_COMMANDS = (("python", "-m", "pytest"), ("python3", "-m", "pytest"), ("pytest",), ("py.test",))
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -76,7 +77,10 @@ def parse_profile_file(text: str, *, where: str) -> ProfileFile:
     if not isinstance(install, dict):
         msg = f"{where}: install must be a table, [install]; its keys are {_keys(_Install)}"
         raise InvalidInput(msg)
-    values = ProfileFile(where, _checked(_Profile, raw, where, ""), _checked(_Install, install, where, "install."))
+    profile = _checked(_Profile, raw, where, "")
+    if "test_command" in profile:
+        profile["test_command"] = _pytest_command(profile["test_command"], where)
+    values = ProfileFile(where, profile, _checked(_Install, install, where, "install."))
     _check_environment(values)
     return values
 
@@ -168,6 +172,14 @@ def _check_environment(values: ProfileFile) -> None:
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or "\0" in value:
             msg = f"{values.where}: environment.{name} cannot be an environment variable; use letters, digits and _"
             raise InvalidInput(msg)
-    if values.profile.get("test_command", ("",)) == ():
-        msg = f'{values.where}: test_command is empty; write it such as ["python", "-m", "pytest", "tests"]'
-        raise InvalidInput(msg)
+
+
+def _pytest_command(words: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The test command in its one spelling; only pytest reports each test as gymforge needs it."""
+    for start in _PYTEST_COMMANDS:
+        if words[: len(start)] == start:
+            return (*_PYTEST_COMMANDS[0], *words[len(start) :])
+    accepted = ", ".join(f"`{' '.join(start)} ...`" for start in _PYTEST_COMMANDS)
+    what = f"is {' '.join(words)[:200]!r}, which does not start pytest" if words else "is empty"
+    msg = f'{where}: test_command {what}; accepted are {accepted}: write it such as ["python", "-m", "pytest", "tests"]'
+    raise InvalidInput(msg)

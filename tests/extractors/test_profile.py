@@ -274,6 +274,12 @@ def test_file_of_the_repository_overrides_any_field(profile):
     }
 
 
+@pytest.mark.parametrize("start", [["python", "-m", "pytest"], ["python3", "-m", "pytest"], ["pytest"], ["py.test"]])
+def test_every_way_to_start_pytest_is_the_same_command(profile, start):
+    found = profile({**BASE, "gymforge.toml": f"test_command = {[*start, '-x', 'tests']}\n"})
+    assert found.test_command == ("python", "-m", "pytest", "-x", "tests")
+
+
 def test_file_of_the_user_takes_the_place_of_the_repositorys(profile, tmp_path_factory):
     own = tmp_path_factory.mktemp("config") / "my.toml"
     own.write_text('test_files = ["tests/test_core.py"]\n')
@@ -304,6 +310,10 @@ def test_overrides_rescue_a_layout_that_is_not_recognised(profile):
         ("source_files = ['src/**']\n", r"matches no file"),
         (f"source_files = ['{'**/' * 1000}*.py']\n", r"more than 1000 parts in all"),
         ("test_command = []\n", r"test_command is empty"),
+        ("test_command = ['tox', '-e', 'py']\n", r"test_command is 'tox -e py'.*`python -m pytest .*`py\.test"),
+        ("test_command = ['python', '-m', 'unittest']\n", r"test_command is 'python -m unittest'"),
+        ("test_command = ['python', '-m']\n", r"test_command is 'python -m'"),
+        ("test_command = ['pytest tests']\n", r"test_command is 'pytest tests'"),
         ("provenance = {}\n", r"unknown key 'provenance'"),
         ("install = 3\n", r"install must be a table"),
         ("source_files = 2024-01-01\n", r"source_files has the wrong type"),
