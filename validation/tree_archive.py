@@ -29,13 +29,14 @@ def tree_archives(tree: Path, modified_s: int) -> Iterator[bytes]:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(entry)
         elif path.is_file():
-            content = path.read_bytes()
-            entry.size, entry.mode = len(content), 0o755 if path.stat().st_mode & 0o100 else 0o644
-            archive.addfile(entry, io.BytesIO(content))
-            total_bytes += len(content)
+            status = path.stat()
+            total_bytes += status.st_size
             if total_bytes > MAX_TREE_BYTES:
                 message = f"the checkout holds more than {MAX_TREE_BYTES // MIB} MiB"
                 raise EnvironmentFailed(f"{message}. Every sandbox holds a copy of it: choose a smaller repository")
+            entry.size, entry.mode = status.st_size, 0o755 if status.st_mode & 0o100 else 0o644
+            with path.open("rb") as file:
+                archive.addfile(entry, file)
         if buffer.tell() > ARCHIVE_BYTES:
             archive.close()
             yield buffer.getvalue()
@@ -47,9 +48,10 @@ def tree_archives(tree: Path, modified_s: int) -> Iterator[bytes]:
 
 def _entries(folder: Path) -> Iterator[Path]:
     """Everything under a folder, parents first, sorted; links are not followed."""
-    for path in sorted(folder.iterdir()):
-        if path.name == ".git":
-            continue
-        yield path
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        if path != folder:
+            yield path
         if path.is_dir() and not path.is_symlink():
-            yield from _entries(path)
+            waiting += sorted((inner for inner in path.iterdir() if inner.name != ".git"), reverse=True)

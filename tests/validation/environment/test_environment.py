@@ -1,6 +1,8 @@
 import io
 import re
+import sys
 import tarfile
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -474,3 +476,54 @@ def test_archives_of_one_tree_are_the_same_bytes_wherever_it_lies(tmp_path):
     assert first == second
     with tarfile.open(fileobj=io.BytesIO(first[0])) as archive:
         assert {member.mtime for member in archive} == {1704153600}
+
+
+def test_archive_holds_a_tree_of_any_depth_in_order(tmp_path):
+    from validation.tree_archive import tree_archives
+
+    # Deeper than Python recurses, so it is removed folder by folder.
+    names = ["a", "a.b", "b"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "inner").write_text("x")
+    deep = tmp_path / "b"
+    for _ in range(sys.getrecursionlimit() + 50):
+        deep /= "d"
+        deep.mkdir()
+    [archive] = tree_archives(tmp_path, 0)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        found = opened.getnames()
+    assert found[:5] == ["a", "a/inner", "a.b", "b", "b/d"]
+    assert len(found) == 4 + sys.getrecursionlimit() + 50
+    while deep != tmp_path:
+        deep.rmdir()
+        deep = deep.parent
+
+
+def test_checkout_that_is_too_large_is_refused_before_it_is_read(tmp_path):
+    from validation.tree_archive import MAX_TREE_BYTES, tree_archives
+
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(MAX_TREE_BYTES + 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(EnvironmentFailed, match="more than 1024 MiB"):
+            list(tree_archives(tmp_path, 0))
+        assert tracemalloc.get_traced_memory()[1] < 1024**2
+    finally:
+        tracemalloc.stop()
+
+
+def test_archive_is_held_in_memory_once(tmp_path):
+    from validation.tree_archive import tree_archives
+
+    size_bytes = 32 * 1024**2
+    (tmp_path / "large").write_bytes(bytes(size_bytes))
+    tracemalloc.start()
+    try:
+        for archive in tree_archives(tmp_path, 0):
+            assert len(archive) > size_bytes
+        # A buffer that grows is larger than its content by an eighth.
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * size_bytes
+    finally:
+        tracemalloc.stop()
