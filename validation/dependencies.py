@@ -35,6 +35,13 @@ _PASSED_ON = re.compile(
 """Variables that say how to reach an index; those that change what is chosen are kept from uv."""
 
 
+# What uv says when an index did not serve a page or a file; an answer of 4xx, but for 429, is final.
+_NOT_FETCHED = re.compile(
+    r"Request failed after|Failed to (?:fetch|download)|error sending request|HTTP status server error"
+)
+_REFUSED = re.compile(r"HTTP status client error \((?!429|408)")
+
+
 class Target(Model):
     """The interpreter and machine that wheels are chosen for."""
 
@@ -150,7 +157,7 @@ def resolve(
 
     Raises:
         NoWheel: a project has no wheel that fits.
-        EnvironmentFailed: there is no solution, or the index cannot be reached.
+        EnvironmentFailed: there is no solution, or the index cannot be reached (`transient`).
     """
     if not requirements:
         return ()
@@ -199,6 +206,10 @@ def _environment(settings: IndexSettings) -> dict[str, str]:
 def _failure(explanation: str) -> EnvironmentFailed:
     """The error for uv's explanation; pure, and tolerant of its line breaks."""
     text = explanation.strip()[-4000:]
+    if _NOT_FETCHED.search(explanation) and not _REFUSED.search(explanation):
+        # Says nothing about the requirements: older ones are no answer to it.
+        message = f"an index cannot be reached:\n{text}\nCheck the network and the index settings of pip"
+        return EnvironmentFailed(message, transient=True)
     advice = "Give other requirements in gymforge.toml: [install] requirements = [...]"
     message = f"dependencies cannot be resolved:\n{text}\n{advice}"
     names = re.findall(r"[Ww]heels are required for `([^`\s]+)`", explanation)

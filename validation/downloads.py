@@ -25,6 +25,7 @@ MAX_PAGE_BYTES = 64 * 1024 * 1024
 _T = TypeVar("_T")
 _CHUNK_BYTES = 1024 * 1024
 _NOT_FOUND = 404
+_TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
 
 
@@ -79,7 +80,7 @@ class Downloader(AbstractContextManager["Downloader"]):
         """A page, or `None` where there is none.
 
         Raises:
-            EnvironmentFailed: the server does not answer, or refuses.
+            EnvironmentFailed: the server does not answer (`transient`), or refuses.
         """
         return self._attempt(url, lambda: self._page(url, accept))
 
@@ -136,13 +137,16 @@ class Downloader(AbstractContextManager["Downloader"]):
                 return action()
             except httpx.HTTPStatusError as error:
                 status = error.response.status_code
-                if status < _SERVER_ERROR or attempt == ATTEMPTS:
-                    message = f"{_shown(url)} answers with HTTP {status}"
-                    raise EnvironmentFailed(f"{message}. Check the index settings of pip") from error
+                transient = status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS
+                if not transient or attempt == ATTEMPTS:
+                    message = f"{_shown(url)} answers with HTTP {status}. Check the index settings of pip"
+                    raise EnvironmentFailed(message, transient=transient) from error
             except httpx.TransportError as error:
-                if attempt == ATTEMPTS:
+                transient = not isinstance(error, httpx.UnsupportedProtocol)
+                if not transient or attempt == ATTEMPTS:
                     message = f"cannot reach {_shown(url)}: {error or type(error).__name__}"
-                    raise EnvironmentFailed(f"{message}. Check the network and the index settings of pip") from error
+                    advice = "Check the network and the index settings of pip"
+                    raise EnvironmentFailed(f"{message}. {advice}", transient=transient) from error
             self._sleep(2.0 ** (attempt - 1))
         raise AssertionError("unreachable: the last attempt returns or raises")
 

@@ -84,6 +84,8 @@ def build_project(
         try:
             return _build(bench, supply, install, system, together, cutoff=cutoff)
         except EnvironmentFailed as again:
+            if again.transient:
+                raise
             raise failed from again
 
 

@@ -25,6 +25,7 @@ class PackageIndex:
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.html = False
+        self.missing_status = 404
         self._files: dict[str, tuple[bytes, datetime]] = {}
         index = self
 
@@ -38,7 +39,7 @@ class PackageIndex:
 
             def _answer(self, *, with_body: bool) -> None:
                 answer = index.answer(self.path)
-                self.send_response(404 if answer is None else 200)
+                self.send_response(index.missing_status if answer is None else 200)
                 content_type, body = answer or ("text/plain", b"")
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))

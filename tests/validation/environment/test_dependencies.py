@@ -136,6 +136,51 @@ def test_an_explanation_over_several_lines_is_understood():
     assert failure.projects == (SourceOnly("old-style", (">=0.6.2,<1",)),)
 
 
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "error sending request for url (http://127.0.0.1:9/simple/alpha/)\n  cause: client error (Connect)",
+        "HTTP status server error (503 Service Unavailable) for url (http://127.0.0.1:9/simple/alpha/)",
+        "HTTP status client error (429 Too Many Requests) for url (http://127.0.0.1:9/simple/alpha/)",
+    ],
+)
+def test_an_index_that_is_down_may_be_up_again_later(cause):
+    explanation = (
+        f"error: Request failed after 3 retries in 8.9s\n  cause: Failed to fetch: http://x/alpha/\n  cause: {cause}"
+    )
+    failure = _failure(explanation)
+    assert failure.transient
+    assert "an index cannot be reached" in str(failure)
+
+
+@pytest.mark.parametrize(
+    "explanation",
+    [
+        "error: No solution found when resolving dependencies\n  cause: Because alpha was not found",
+        "error: Failed to fetch: `http://x/alpha/`\n  cause: HTTP status client error (403 Forbidden) for url (http://x/)",
+        "hint: Wheels are required for `alpha` because building from source is disabled for all packages",
+    ],
+)
+def test_requirements_that_cannot_be_met_are_not_tried_again(explanation):
+    assert not _failure(explanation).transient
+
+
+@pytest.mark.slow
+def test_what_uv_says_about_an_index_that_is_down_is_understood(index, tmp_path):
+    index.close()
+    with pytest.raises(EnvironmentFailed, match="an index cannot be reached") as caught:
+        resolve(["alpha"], target=TARGET, settings=index.settings, cache_dir=tmp_path)
+    assert caught.value.transient
+
+
+@pytest.mark.slow
+def test_what_uv_says_about_an_index_that_fails_is_understood(index, tmp_path):
+    index.missing_status = 503
+    with pytest.raises(EnvironmentFailed, match="an index cannot be reached") as caught:
+        resolve(["alpha"], target=TARGET, settings=index.settings, cache_dir=tmp_path)
+    assert caught.value.transient
+
+
 def test_credentials_do_not_reach_the_message(index, tmp_path):
     settings = index.settings.model_copy(
         update={"index_url": f"http://user:secret@127.0.0.1:{index.port}/simple"},

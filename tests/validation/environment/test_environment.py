@@ -1,9 +1,11 @@
 import io
 import re
+import subprocess
 import sys
 import tarfile
 import tracemalloc
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,14 +13,15 @@ from hypothesis import strategies as st
 
 from schemas.errors import EnvironmentFailed
 from schemas.repo import DependencyMode, InstallSpec, Language, RepoProfile, RepoRef, SandboxKind
+from validation import project_build
 from validation.build_system import BuildSystem, build_system
 from validation.dependencies import Target
 from validation.environment import build_environment, needed_requirements
 from validation.environment_key import environment_key, image_name
 from validation.environment_records import read_record
-from validation.project_build import read_metadata
+from validation.project_build import build_project, read_metadata
 from validation.supply import hook_requirements, source_releases
-from validation.workbench import HookAnswer
+from validation.workbench import HookAnswer, StepFailed
 
 TARGET = Target(python_version="3.11.2", machine="x86_64", libc="glibc 2.36")
 COMMITTED = datetime(2024, 1, 2, tzinfo=UTC)
@@ -466,6 +469,24 @@ def test_a_backend_too_old_for_editable_wheels_is_taken_newer(build, tree, local
     assert printed(local, info.image_name, "python", "-c", "import tiny; print(tiny.double(4))") == "8"
 
 
+@pytest.mark.parametrize("transient", [True, False])
+def test_an_index_that_is_down_in_a_second_attempt_to_build_is_what_is_told(monkeypatch, transient):
+    failures = iter([
+        StepFailed("build", "exit code 1", log="ModuleNotFoundError", advice=""),
+        EnvironmentFailed("an index cannot be reached", transient=transient),
+    ])  # fmt: skip
+
+    def fail(*_arguments, **_options):
+        raise next(failures)
+
+    monkeypatch.setattr(project_build, "_build", fail)
+    bench = SimpleNamespace(read_text=lambda _path: "")
+    with pytest.raises(EnvironmentFailed) as caught:
+        build_project(bench, None, InstallSpec(project=True), requirements=["alpha"], cutoff=None)
+    assert isinstance(caught.value, StepFailed) is not transient
+    assert caught.value.transient is transient
+
+
 def test_archives_of_one_tree_are_the_same_bytes_wherever_it_lies(tmp_path):
     from validation.tree_archive import tree_archives
 
@@ -478,26 +499,28 @@ def test_archives_of_one_tree_are_the_same_bytes_wherever_it_lies(tmp_path):
         assert {member.mtime for member in archive} == {1704153600}
 
 
-def test_archive_holds_a_tree_of_any_depth_in_order(tmp_path):
-    from validation.tree_archive import tree_archives
-
-    # Deeper than Python recurses, so it is removed folder by folder.
-    names = ["a", "a.b", "b"]
-    for name in names:
-        (tmp_path / name).mkdir()
-    (tmp_path / "a" / "inner").write_text("x")
-    deep = tmp_path / "b"
+@pytest.fixture
+def deep_tree(tmp_path):
+    """Deeper than Python recurses, also when it removes a tree: made and removed folder by folder."""
+    deep = root = tmp_path / "tree"
     for _ in range(sys.getrecursionlimit() + 50):
         deep /= "d"
-        deep.mkdir()
-    [archive] = tree_archives(tmp_path, 0)
+        deep.parent.mkdir()
+    yield root
+    subprocess.run(["rm", "-rf", str(root)], check=True)
+
+
+def test_archive_of_a_tree_of_any_depth_is_in_order(deep_tree):
+    from validation.tree_archive import tree_archives
+
+    for name in ("a", "a.b"):
+        (deep_tree / name).mkdir()
+    (deep_tree / "a" / "inner").write_text("x")
+    [archive] = tree_archives(deep_tree, 0)
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         found = opened.getnames()
-    assert found[:5] == ["a", "a/inner", "a.b", "b", "b/d"]
-    assert len(found) == 4 + sys.getrecursionlimit() + 50
-    while deep != tmp_path:
-        deep.rmdir()
-        deep = deep.parent
+    assert found[:4] == ["a", "a/inner", "a.b", "d"]
+    assert len(found) > sys.getrecursionlimit()
 
 
 def test_checkout_that_is_too_large_is_refused_before_it_is_read(tmp_path):

@@ -99,3 +99,23 @@ def test_an_index_that_cannot_be_reached_is_named_without_credentials(index, dow
     with pytest.raises(EnvironmentFailed, match="cannot reach") as caught:
         list_files("alpha", settings, downloader)
     assert "secret" not in str(caught.value)
+    assert caught.value.transient, "the flow tries this again"
+
+
+@pytest.mark.parametrize(
+    ("status", "transient", "asked"), [(500, True, 3), (503, True, 3), (429, True, 3), (403, False, 1)]
+)
+def test_a_failing_server_may_do_better_later_and_a_refusing_one_will_not(
+    index, downloader, monkeypatch, status, transient, asked
+):
+    monkeypatch.setattr(index, "missing_status", status)
+    with pytest.raises(EnvironmentFailed, match=f"answers with HTTP {status}") as caught:
+        list_files("alpha", index.settings, downloader)
+    assert caught.value.transient is transient
+    assert len(index.requests) == asked
+
+
+def test_an_address_that_cannot_be_fetched_from_is_not_tried_again(downloader):
+    with pytest.raises(EnvironmentFailed, match="cannot reach ftp:") as caught:
+        list_files("alpha", IndexSettings(index_url="ftp://127.0.0.1/simple"), downloader)
+    assert not caught.value.transient
