@@ -21,7 +21,7 @@ SAMPLE = ROOT / "examples" / "tinystats"
 
 PLUGIN = """
 import json, os
-from validation.runners.pytest_runner import describe
+from validation.runners.pytest_worker import describe
 
 failures = {}
 

@@ -36,7 +36,7 @@ MAKE = {
     ],
 )
 def kind(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
