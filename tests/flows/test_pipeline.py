@@ -18,6 +18,7 @@ from schemas.tasks import TaskInstance
 from storage.content import content_hash
 from storage.ledger import Ledger
 from task_registry import load_rejected, load_tasks
+from validation.sandbox.select import open_backend
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 
@@ -149,6 +150,25 @@ def sum_of_executions(out: Path) -> int:
         (identity,) = ledger.identities()
     with Ledger.open(path, identity=identity) as ledger:
         return ledger.executions()
+
+
+def test_an_environment_that_is_gone_is_built_again_as_it_was_recorded(
+    sample_settings: Settings, tmp_path: Path, walk: Walk
+) -> None:
+    config = tmp_path / "odd.toml"
+    config.write_text('[environment]\nODD = "yes"\n')
+    settings = sample_settings(tmp_path / "out", max_tasks=1, config=config)
+    result = walk(Pipeline(settings))
+    backend = open_backend("local", cache_dir=settings.cache_dir)
+    image = result.ingestion.environment.image_name
+    backend.remove(image)
+    again = {"sample": 1, "sandbox": "local", "workers": 1, "cache_dir": settings.cache_dir}
+    with pytest.raises(InvalidInput, match="--source"):
+        verify_dataset(settings.out, source=None, **again)
+    assert verify_dataset(settings.out, source=settings.source, **again).disagreeing == {}
+    assert backend.has(image)
+    (task,) = load_tasks(settings.out)
+    assert task.provenance.environment == ("ODD=yes",)
 
 
 def test_an_unknown_strategy_names_the_known_ones(sample_settings: Settings, tmp_path: Path, walk: Walk) -> None:
