@@ -4,11 +4,14 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from schemas.errors import CloneFailed
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+    from subprocess import Popen
+
     from git.cmd import Git
 
 # Git's own list (`git rev-parse --local-env-vars`): set when gymforge is called from a hook, they would point our
@@ -80,14 +83,15 @@ def read_git(git_dir: Path, *arguments: str, each: Callable[[str], None]) -> Git
     """
     client = _client()
     started = client.execute(_command(client, git_dir, arguments), env=_ENVIRONMENT, as_process=True)
-    with started.proc as process:
+    with cast("Popen[bytes]", started.proc) as process:
+        stdout, stderr_pipe = cast("BufferedReader", process.stdout), cast("BufferedReader", process.stderr)
         try:
             rest = b""
-            while chunk := process.stdout.read1(_CHUNK_BYTES):
+            while chunk := stdout.read1(_CHUNK_BYTES):
                 *records, rest = (rest + chunk).split(b"\0")
                 for record in records:
                     each(record.decode("utf-8", "surrogateescape"))
-            stderr = process.stderr.read().decode("utf-8", "replace")
+            stderr = stderr_pipe.read().decode("utf-8", "replace")
             status = process.wait()
         finally:
             process.kill()
