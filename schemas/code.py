@@ -48,7 +48,7 @@ class Candidate(Model):
     """Unified diff, git style, from the clean tree to the bugged tree; it changes `entity.path` and nothing else.
     SWE-smith calls this `patch`."""
     explanation: str
-    """What the strategy does, for the issue style that reveals the kind of bug."""
+    """What the strategy does, in its own words."""
     seed: int
     """Seed of the generator that made it; derived from the run's seed, the strategy and the entity."""
 

@@ -17,7 +17,7 @@ class Rewrite(NamedTuple):
     text: str
     """The whole entity, from its `def` or `class` on, at column 0 and with LF line ends."""
     explanation: str
-    """What was done, for the issue style that reveals the kind of bug."""
+    """What was done, in the words of the strategy."""
 
 
 class StrategyError(RuntimeError):
