@@ -104,7 +104,8 @@ def show_result(result: IngestResult) -> None:
     if result.repeated:
         console.print(f"{result.out} already holds this ingestion: {ingestion.tasks} tasks. Nothing was done.")
         return
-    console.print(_yields(result.yields, title=f"{ingestion.repo} at {ingestion.commit[:12]}: {ingestion.tasks} tasks"))
+    console.print(f"{ingestion.repo} at {ingestion.commit[:12]}: {ingestion.tasks} tasks")
+    console.print(_yields(result.yields))
     console.print(_seconds(result.stages_s))
     if ingestion.quarantined:
         console.print(f"{len(ingestion.quarantined)} tests do not agree with themselves and are in no task.")
@@ -160,14 +161,16 @@ def show_task(task: TaskInstance) -> None:
 def show_stats(counts: DatasetCounts) -> None:
     """Everything that `gymforge stats` counts."""
     console = _console()
-    repositories = Table(title=f"{counts.directory}: {counts.tasks} tasks", title_justify="left")
+    console.print(f"{counts.directory}: {counts.tasks} tasks", soft_wrap=True)
+    repositories = Table()
     for name in ("repository", "commit", "licence", "sandbox", "tasks", "rejected", "quarantined tests"):
         repositories.add_column(name)
     for one in counts.repositories:
         row = (one.repo, one.commit[:12], one.license_spdx, one.sandbox, one.tasks, one.rejected, one.quarantined)
         repositories.add_row(*map(str, row))
     console.print(repositories)
-    console.print(_yields(counts.yields, title="yield by strategy"))
+    console.print("yield by strategy:")
+    console.print(_yields(counts.yields))
     for title, numbers in (
         ("rejected", counts.rejected),
         ("languages", counts.languages),
@@ -206,9 +209,9 @@ def show_probes(probes: Sequence[Probe]) -> None:
     _console().print(table)
 
 
-def _yields(yields: Mapping[str, Mapping[str, int]], *, title: str) -> Table:
+def _yields(yields: Mapping[str, Mapping[str, int]]) -> Table:
     reasons = sorted({reason for numbers in yields.values() for reason in numbers} - {"accepted"})
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("strategy", no_wrap=True)
     for name in ("accepted", *reasons):
         table.add_column(name.replace("_", " "), justify="right")
