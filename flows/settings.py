@@ -56,7 +56,7 @@ def work_hash(settings: IngestSettings, *facts: str) -> str:
     """Hash over what decides candidates and verdicts: it names a run's part of the ledger.
 
     Other code has a part of its own, so that nothing that an older version found is taken for this one's. The cap on
-    tasks is not in it, for no verdict depends on it: raising it goes on where the last run ended.
+    tasks is not in it, for no verdict depends on it: a run that was stopped can go on with another cap.
     """
     strategies = set(strategy_names()) if settings.strategies is None else set(settings.strategies)
     chosen = {

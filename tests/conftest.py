@@ -24,7 +24,8 @@ def _missing() -> dict[str, str]:
     missing = {}
     for marker, kind in (("docker", "docker"), ("sandbox", "local")):
         try:
-            open_backend(kind, cache_dir=Path(os.environ.get("TMPDIR", "/tmp")) / "gymforge-probe")
+            # Asking for the platform also makes Docker's base image, which needs a registry or GYMFORGE_BASE_IMAGE.
+            open_backend(kind, cache_dir=Path(os.environ.get("TMPDIR", "/tmp")) / "gymforge-probe").platform()
         except GymforgeError as error:
             missing[marker] = str(error)
     return missing
