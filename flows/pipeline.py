@@ -1,7 +1,5 @@
 """One repository's walk from source to shards: the order of the steps and what survives a kill, nothing else."""
 
-import hashlib
-import json
 import tempfile
 import threading
 import zlib
@@ -20,6 +18,7 @@ from extractors.index import RepoIndex
 from extractors.profile import profile_repository
 from flows.assemble import Ground, NotATask, assemble
 from flows.progress import listener
+from flows.rejections import dropped_rows, rejected_row
 from flows.run_record import RunRecord, peak_memory_bytes
 from flows.settings import IngestSettings, rows_hash, work_hash
 from schemas.code import Candidate, RejectedRewrite
@@ -257,7 +256,7 @@ class Pipeline:
 
         listener().stage("write")
         ref = self.checkout.ref
-        rejected = [*self._rejected, *self._dropped()]
+        rejected = [*self._rejected, *dropped_rows(self.checkout.ref, self.synthesized.rejected)]
         with self._timed("write"):
             tasks = (TaskInstance.model_validate_json(zlib.decompress(packed)) for packed in self._tasks)
             shards = write_tasks(self.layout, repo=ref.name, commit=ref.commit, tasks=tasks)
@@ -318,7 +317,7 @@ class Pipeline:
         yields: dict[str, Counter[str]] = {}
         for strategy, number in self._accepted.items():
             yields.setdefault(strategy, Counter())["accepted"] = number
-        for row in (*self._rejected, *self._dropped()):
+        for row in (*self._rejected, *dropped_rows(self.checkout.ref, self.synthesized.rejected)):
             yields.setdefault(row.strategy, Counter())[row.reason] += 1
         stages_s: dict[str, float] = {}
         for entry in self.ledger.times():
@@ -402,53 +401,19 @@ class Pipeline:
                     if isinstance(made, TaskInstance):
                         self._keep(made)
                         continue
-                    row = self._rejected_row(candidate, position, "finish", made)
+                    why, stage = made, "finish"
                 else:
                     reason = proof.verdict.reason
                     assert reason is not None, "a rejected verdict has a reason"
-                    row = self._rejected_row(candidate, position, "validation", NotATask(reason, proof.verdict.detail))
-                self._rejected.append(row)
+                    why, stage = NotATask(reason, proof.verdict.detail), "validation"
+                self._rejected.append(
+                    rejected_row(self.checkout.ref, candidate, candidate_id=self._ids[position], stage=stage, why=why)
+                )
 
     def _keep(self, task: TaskInstance) -> None:
         self._tasks.append(zlib.compress(task.model_dump_json().encode(), level=1))
         self._accepted[task.strategy] += 1
         self._texts.add(task.problem_statement)
-
-    def _rejected_row(self, candidate: Candidate, position: int, stage: str, why: NotATask) -> RejectedCandidate:
-        ref = self.checkout.ref
-        return RejectedCandidate(
-            repo=ref.name,
-            base_commit=ref.commit,
-            candidate_id=self._ids[position],
-            strategy=candidate.strategy,
-            path=candidate.entity.path,
-            entity=candidate.entity.name,
-            stage=stage,
-            reason=why.reason,
-            detail=why.detail,
-            bug_patch=candidate.bug_patch,
-        )
-
-    def _dropped(self) -> Iterator[RejectedCandidate]:
-        """Rows of rewrites that never became candidates; the id is a hash of the place and its number there."""
-        ref = self.checkout.ref
-        seen: Counter[str] = Counter()
-        for one in self.synthesized.rejected:
-            place = json.dumps([ref.name, ref.commit, one.strategy, one.path, one.entity, one.reason, one.detail])
-            seen[place] += 1
-            digest = hashlib.sha256(f"{place}{seen[place]}".encode()).hexdigest()[:16]
-            yield RejectedCandidate(
-                repo=ref.name,
-                base_commit=ref.commit,
-                candidate_id=f"{ref.name.replace('/', '__')}.{ref.commit[:8]}.{one.strategy}__dropped-{digest}",
-                strategy=one.strategy,
-                path=one.path,
-                entity=one.entity,
-                stage="synthesis",
-                reason=one.reason,
-                detail=one.detail,
-                bug_patch="",
-            )
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
