@@ -1,5 +1,7 @@
 """The working store of a run: what is done survives a killed process, and nothing is done twice."""
 
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -56,7 +58,8 @@ class Ledger:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             try:
-                _prepare(connection, path)
+                with _alone(path):
+                    _prepare(connection, path)
             except BaseException:
                 connection.close()
                 raise
@@ -157,6 +160,17 @@ class _Verdicts(Mapping[str, bytes]):
 
 def _blob(payload: bytes | str) -> bytes:
     return payload.encode() if isinstance(payload, str) else payload
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time: SQLite refuses the change to WAL at once, whatever the time-out, where two ask for it."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

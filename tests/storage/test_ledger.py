@@ -27,6 +27,27 @@ with Ledger.open(Path(sys.argv[1]), identity="run") as ledger:
         print(number, flush=True)
 """
 
+OPENERS = """
+import multiprocessing, sys
+from pathlib import Path
+from storage.ledger import Ledger
+
+def opened(path, barrier):
+    barrier.wait()
+    Ledger.open(path, identity="run").close()
+
+context = multiprocessing.get_context("fork")
+for number in range(30):
+    barrier = context.Barrier(4)
+    path = Path(sys.argv[1]) / str(number) / "ledger.sqlite"
+    processes = [context.Process(target=opened, args=(path, barrier)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+"""
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -123,6 +144,13 @@ def test_four_processes_open_a_new_file_and_record_at_once(path: Path) -> None:
         assert process.returncode == 0
     with Ledger.open(path, identity="run") as ledger:
         assert list(ledger.verdicts()) == [f"{number:06d}" for number in range(100)]
+
+
+def test_new_file_is_opened_by_four_processes_at_the_same_moment(tmp_path: Path) -> None:
+    opened = subprocess.run(
+        [sys.executable, "-c", OPENERS, str(tmp_path)], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert opened.returncode == 0, opened.stderr
 
 
 def test_kill_9_loses_nothing_that_was_acknowledged(path: Path) -> None:
