@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
+from flows.interrupt import INTERRUPTED
 from flows.run import run_flow
 from schemas.errors import GymforgeError, InvalidInput
-
-INTERRUPTED = 130
 
 _EXIT_CODES = """
 \b

@@ -10,6 +10,7 @@ from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
+from flows.interrupt import finishing_first
 from flows.pipeline import IngestResult, Pipeline
 from flows.settings import IngestSettings
 from schemas.errors import GymforgeError
@@ -60,6 +61,7 @@ def ingest_repository(settings: IngestSettings) -> IngestResult:
 
     Raises:
         GymforgeError: what stopped it; everything that was finished is kept and reused by the next run.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the same holds.
     """
     with Pipeline(settings) as pipeline:
         acquire(pipeline)
@@ -69,19 +71,16 @@ def ingest_repository(settings: IngestSettings) -> IngestResult:
             return pipeline.repeated(present)
         synthesize(pipeline)
         runner: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(max_workers=settings.workers)
-        with runner:
+        with finishing_first(pipeline.stopping), runner:
             for batches in pipeline.waves():
                 futures: list[PrefectFuture[int]] = [
                     runner.submit(validate, {"pipeline": pipeline, "batch": batch}) for batch in batches
                 ]
-                try:
-                    wait(futures)
-                except KeyboardInterrupt:
-                    pipeline.stopping.set()
-                    wait(futures)
-                    raise
+                wait(futures)
                 for future in futures:
                     future.result()
+        if pipeline.stopping.is_set():
+            raise KeyboardInterrupt
         result = write(pipeline)
     _publish(result)
     return result

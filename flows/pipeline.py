@@ -1,6 +1,6 @@
 """One repository's walk from source to shards: the order of the steps and what survives a kill, nothing else."""
 
-import tempfile
+import shutil
 import threading
 import zlib
 from collections import Counter
@@ -100,7 +100,9 @@ class Pipeline:
             _require_known(strategies)
         self.backend: SandboxBackend = open_backend(self.settings.sandbox, cache_dir=self.settings.cache_dir)
         self.layout: DatasetLayout = self._stack.enter_context(open_for_writing(self.settings.out))
-        self._workspace = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gymforge-")))
+        self._stack.callback(self._clear_workspace)
+        self._clear_workspace()
+        self.layout.workspace.mkdir(parents=True)
         return self
 
     def __exit__(
@@ -116,7 +118,7 @@ class Pipeline:
             self.settings.source,
             ref=self.settings.ref,
             cache_dir=self.settings.cache_dir,
-            destination=self._workspace / "tree",
+            destination=self.layout.workspace / "tree",
         )
         ref = self.checkout.ref
         listener().fact(f"{ref.name} at {ref.commit[:12]} ({ref.version or 'no tag'}), licence {ref.license_spdx}")
@@ -244,7 +246,10 @@ class Pipeline:
                 clean = self.ground.repository.source(candidate.entity.path)
                 edits = {candidate.entity.path: apply_patch(clean, candidate.bug_patch)}
                 proof = prove(self._suite, edits)
-                self.ledger.record_verdict(self._ids[position], proof.model_dump_json(), executions=proof.executions)
+                new = self.ledger.record_verdict(
+                    self._ids[position], proof.model_dump_json(), executions=proof.executions
+                )
+                assert new, "a finished validation is never repeated"
                 ran += 1
                 if self.settings.max_tasks is None or proof.verdict.status is VerdictStatus.ACCEPTED:
                     listener().advance(note=candidate.strategy)
@@ -283,6 +288,9 @@ class Pipeline:
         self._keep_record(result)
         add_ingestion(self.layout, ingestion)
         return result
+
+    def _clear_workspace(self) -> None:
+        shutil.rmtree(self.layout.workspace, ignore_errors=True)
 
     def _keep_record(self, result: IngestResult) -> None:
         ref = self.checkout.ref
@@ -343,13 +351,13 @@ class Pipeline:
                 if error.transient:
                     raise  # an index that is down says nothing about the newest dependencies
                 errors.append(error)
-                listener().fact(str(error).splitlines()[0])
+                listener().fact(str(error))
                 continue
             attempts.append((environment, baseline))
             if _is_healthy(baseline):
                 break
         if not attempts:
-            raise next((error for error in errors if isinstance(error, BaselineFailed)), errors[0])
+            raise _both_failed(errors, committed_at=self.checkout.ref.committed_at)
         best = max(attempts, key=lambda attempt: len(attempt[1].passing))
         listener().fact(
             f"{len(best[1].passing)} of {len(best[1].stable)} stable tests pass, {len(best[1].quarantined)} are in "
@@ -422,6 +430,19 @@ class Pipeline:
             yield
         finally:
             self.ledger.record_time(stage, monotonic() - started, at=self._now())
+
+
+def _both_failed(errors: Sequence[GymforgeError], *, committed_at: datetime) -> GymforgeError:
+    """One error for both attempts, of the kind of the one that came further."""
+    newest, dated = (str(error).rstrip() for error in errors)
+    day = f"{committed_at:%Y-%m-%d}, the commit's time"
+    if dated == newest:
+        message = f"{newest}\nThe releases of {day}, give the same."
+    else:
+        message = f"{newest}\nWith the releases of {day}, instead: {dated}"
+    if any(isinstance(error, BaselineFailed) for error in errors):
+        return BaselineFailed(message)
+    return EnvironmentFailed(message)
 
 
 def _is_healthy(baseline: Baseline) -> bool:

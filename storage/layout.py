@@ -48,6 +48,11 @@ class DatasetLayout(NamedTuple):
         return self.root / "ledger" / "ledger.sqlite"
 
     @property
+    def workspace(self) -> Path:
+        """The checkout of the one run that holds the lock; what a killed run left here, the next one clears."""
+        return self.root / "ledger" / "workspace"
+
+    @property
     def runs(self) -> Path:
         """Times and logs of runs, tied to a machine."""
         return self.root / "runs"

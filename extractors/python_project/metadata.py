@@ -11,7 +11,8 @@ from extractors.python_project.requirements import NOTHING, Found, parse_require
 from extractors.python_project.setup_files import SetupFiles
 from extractors.tree import Tree, strings, table
 
-_SETUPTOOLS = ("setuptools>=64", "wheel")
+# As pip and `build` have it for who states nothing: a higher bound would shut out the releases of an old commit's day.
+_SETUPTOOLS = ("setuptools>=40.8.0", "wheel")
 # What backends ask for only when they are about to make an editable install (PEP 660 hooks), or a wheel.
 _LATE_REQUIREMENTS = {
     "hatchling.build": ("editables>=0.3",),

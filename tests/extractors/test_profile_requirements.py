@@ -164,9 +164,9 @@ def test_names_that_multiply_do_not_multiply_work(install):
 @pytest.mark.parametrize(
     ("files", "build_requires"),
     [
-        ({"setup.py": "setup()"}, ("setuptools>=64", "wheel")),
-        ({"setup.py": "setup(setup_requires=['cffi'])"}, ("setuptools>=64", "wheel", "cffi")),
-        ({"pyproject.toml": PROJECT}, ("setuptools>=64", "wheel")),
+        ({"setup.py": "setup()"}, ("setuptools>=40.8.0", "wheel")),
+        ({"setup.py": "setup(setup_requires=['cffi'])"}, ("setuptools>=40.8.0", "wheel", "cffi")),
+        ({"pyproject.toml": PROJECT}, ("setuptools>=40.8.0", "wheel")),
         ({"pyproject.toml": PROJECT + "[build-system]\nrequires = ['flit_core >=3']\nbuild-backend = 'flit_core.buildapi'\n"}, ("flit_core>=3",)),
         ({"pyproject.toml": PROJECT + "[build-system]\nrequires = ['hatchling']\nbuild-backend = 'hatchling.build'\n"}, ("hatchling", "editables>=0.3")),
         ({"pyproject.toml": "[tool.ruff]\n"}, ()),
