@@ -4,7 +4,8 @@
 
     GymforgeError                    exit code
     ├── InvalidInput (ValueError)            2   an option, a config file, a dataset folder
-    │   └── DatasetError                     2   a dataset folder that cannot be read or written to
+    │   └── DatasetError                     2   a dataset folder that is missing, foreign, older, or in use
+    │       └── DatasetDamaged              12   a file of a dataset folder is not what was written
     ├── CloneFailed (ConnectionError)        3   the source cannot be reached or does not hold the ref
     ├── ProfileFailed (LookupError)          4   the repository has nothing that can be built and tested
     ├── EnvironmentFailed (RuntimeError)     5   dependencies cannot be had, or the build fails
@@ -12,7 +13,8 @@
     ├── SandboxUnavailable (RuntimeError)    7   nothing here can isolate untrusted code
     ├── SandboxFailed (RuntimeError)         8   a sandbox died or broke its protocol
     ├── VerificationFailed (AssertionError)  9   finished tasks do not hold up when run again
-    └── MissingExtra (ImportError)          10   an optional dependency is not installed
+    ├── MissingExtra (ImportError)          10   an optional dependency is not installed
+    └── StorageFailed (OSError)             11   a disk is full or may not be written to
 """
 
 from typing import ClassVar
@@ -36,7 +38,13 @@ class InvalidInput(GymforgeError, ValueError):
 
 
 class DatasetError(InvalidInput):
-    """A dataset folder is missing, foreign, older than this schema, or damaged."""
+    """A dataset folder is missing, foreign, older than this schema, or in use by another process."""
+
+
+class DatasetDamaged(DatasetError):
+    """A manifest, a shard or a ledger is not what was written; only another copy or another run can mend it."""
+
+    exit_code = 12
 
 
 class CloneFailed(GymforgeError, ConnectionError):
@@ -85,3 +93,9 @@ class MissingExtra(GymforgeError, ImportError):
     """An optional dependency is not installed."""
 
     exit_code = 10
+
+
+class StorageFailed(GymforgeError, OSError):
+    """The file system refused: a disk is full, read-only, or closed to this user. What is finished is kept."""
+
+    exit_code = 11

@@ -3,10 +3,10 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from schemas.errors import DatasetError
+from schemas.errors import StorageFailed
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -36,7 +36,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """Replace a file by `content`, atomically and durably.
 
     Raises:
-        DatasetError: the file system refused (full, read-only, no permission).
+        StorageFailed: the file system refused (full, read-only, no permission).
     """
     with refusals_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,13 +57,33 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
+def folder_made(folder: Path) -> Iterator[None]:
+    """Make a folder with its parents; those that were made and hold nothing at the end are taken away again.
+
+    Raises:
+        StorageFailed: the file system refused.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with refusals_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        with suppress(OSError):  # the first that holds something, and all above it, stay
+            for path in made:
+                path.rmdir()
+
+
+@contextmanager
 def refusals_named(path: Path) -> Iterator[None]:
     """Turn an error of the file system into one that names the path and says what next."""
     try:
         yield
+    except StorageFailed:
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DatasetError(
+        raise StorageFailed(
             f"cannot write {path}: {reason}. Free space or choose another folder with --out, then run the same "
             "command again: what is finished is kept."
         ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from schemas.errors import DatasetError
+from schemas.errors import DatasetDamaged, DatasetError, GymforgeError, StorageFailed
 
 _APPLICATION_ID = 0x67_79_6D_66
 _FORMAT = 1
@@ -42,7 +42,9 @@ class Ledger:
     Other identities in the same file are neither seen nor touched; other processes may write at the same time.
 
     Raises, from every method:
-        DatasetError: the file is damaged, not a ledger, or cannot be written to (disk full).
+        DatasetDamaged: the file is damaged.
+        DatasetError: it is not a ledger, or another program holds it.
+        StorageFailed: it cannot be written to (disk full, read-only).
     """
 
     def __init__(self, connection: sqlite3.Connection, *, path: Path, identity: str) -> None:
@@ -199,13 +201,21 @@ def _failures_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.DatabaseError, OSError) as error:
-        code = getattr(error, "sqlite_errorname", "")
-        if code == "SQLITE_NOTADB" or code.startswith("SQLITE_CORRUPT"):
-            advice = "is damaged: delete it (with its -wal and -shm files); what it recorded is then done again"
-        elif code == "SQLITE_FULL" or isinstance(error, OSError) or code.startswith("SQLITE_IOERR"):
-            advice = (
-                "cannot be written: free space on its disk and run the same command again; what is recorded is kept"
-            )
-        else:
-            advice = "cannot be used: check that it is writable and that no other program holds it, then run again"
-        raise DatasetError(f"ledger {path} {advice} ({error}).") from error
+        raise _named(path, error) from error
+
+
+def _named(path: Path, error: Exception) -> GymforgeError:
+    code = getattr(error, "sqlite_errorname", "")
+    if code == "SQLITE_NOTADB" or code.startswith("SQLITE_CORRUPT"):
+        return DatasetDamaged(
+            f"ledger {path} is damaged: delete it (with its -wal and -shm files); what it recorded is then done again "
+            f"({error})."
+        )
+    if isinstance(error, OSError) or code.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return StorageFailed(
+            f"ledger {path} cannot be written: free space on its disk and run the same command again; what is recorded "
+            f"is kept ({error})."
+        )
+    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return StorageFailed(f"ledger {path} cannot be written: make it writable, then run again ({error}).")
+    return DatasetError(f"ledger {path} cannot be used: see that no other program holds it, then run again ({error}).")

@@ -1,10 +1,8 @@
 """The manifest of a dataset folder, and who may write to the folder."""
 
-import fcntl
 import json
-import os
-import socket
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,11 +10,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.errors import DatasetError
+from schemas.errors import DatasetDamaged, DatasetError
 from schemas.manifest import Ingestion, ShardManifest
 from schemas.tasks import SCHEMA_VERSION
-from storage.durable import refusals_named, remove_temporaries, temporary_name, write_whole
+from storage.durable import folder_made, refusals_named, remove_temporaries, temporary_name, write_whole
+from storage.integrity import check_shards
 from storage.layout import DatasetLayout
+from storage.lock import locked
+from storage.unfinished import shard_files, take_away_unfinished, take_away_unreleased
 
 
 def gymforge_version() -> str:
@@ -31,31 +32,60 @@ def gymforge_version() -> str:
 def open_for_writing(root: Path) -> Iterator[DatasetLayout]:
     """Hold a dataset folder for writing; makes it, with an empty manifest, where there is none.
 
+    What was made is taken away again at the end if nothing was finished in it: a failed first run leaves no dataset.
+
     Raises:
-        DatasetError: the folder is foreign, of another schema, held by another writer, or cannot be written to.
+        DatasetError: the folder is foreign, of another schema, or held by another writer.
+        StorageFailed: it cannot be written to.
     """
     layout = DatasetLayout(root.resolve())
+    refuse_unusable(layout)
+    with folder_made(layout.root), locked(layout):
+        refuse_unusable(layout)  # another process may have written here before the lock was ours
+        is_new = not layout.manifest.exists()
+        earlier = shard_files(layout)
+        try:
+            if is_new:
+                write_manifest(layout, ShardManifest(gymforge_version=gymforge_version(), ingestions=()))
+            with refusals_named(layout.root):
+                for folder in (layout.data, layout.rejected, layout.ledger.parent, layout.runs):
+                    folder.mkdir(exist_ok=True)
+                    remove_temporaries(folder)
+            yield layout
+        finally:
+            _tidy(layout, earlier, is_new=is_new)
+
+
+def _tidy(layout: DatasetLayout, earlier: AbstractSet[Path], *, is_new: bool) -> None:
+    """Leave no half-written dataset behind, whatever ended the writing."""
+    try:
+        ingestions = read_manifest(layout).ingestions if layout.manifest.exists() else ()
+    except DatasetError:
+        return  # somebody changed the manifest meanwhile: what belongs to it cannot be known
+    take_away_unreleased(layout, ingestions, earlier=earlier)
+    if is_new and not ingestions:
+        take_away_unfinished(layout)
+
+
+def refuse_unusable(layout: DatasetLayout) -> None:
+    """See that a folder is a whole dataset of this schema, or free to become one; changes nothing.
+
+    Raises:
+        DatasetError: it is neither.
+        DatasetDamaged: a shard is missing or has another size.
+    """
     _refuse_foreign(layout)
-    with refusals_named(layout.root):
-        layout.root.mkdir(parents=True, exist_ok=True)
-    with _locked(layout):
-        if layout.manifest.exists():
-            read_manifest(layout)
-        else:
-            _refuse_foreign(layout)
-            write_manifest(layout, ShardManifest(gymforge_version=gymforge_version(), ingestions=()))
-        with refusals_named(layout.root):
-            for folder in (layout.data, layout.rejected, layout.ledger.parent, layout.runs):
-                folder.mkdir(exist_ok=True)
-                remove_temporaries(folder)
-        yield layout
+    if layout.manifest.exists():
+        for ingestion in read_manifest(layout).ingestions:
+            check_shards(layout, ingestion, full=False)
 
 
 def read_manifest(layout: DatasetLayout) -> ShardManifest:
     """The manifest of a dataset folder.
 
     Raises:
-        DatasetError: there is none, it is not ours, of another schema version, or damaged.
+        DatasetError: there is none, it is not ours, or of another schema version.
+        DatasetDamaged: it cannot be understood.
     """
     try:
         content: Any = json.loads(layout.manifest.read_bytes())
@@ -67,7 +97,7 @@ def read_manifest(layout: DatasetLayout) -> ShardManifest:
     except OSError as error:
         raise DatasetError(f"cannot read {layout.manifest}: {error.strerror}. Check its permissions.") from error
     except ValueError as error:
-        raise DatasetError(
+        raise DatasetDamaged(
             f"{layout.manifest} is damaged ({error}). Restore it, or ingest again into another folder."
         ) from error
     found = content.get("schema_version") if isinstance(content, dict) else None
@@ -82,8 +112,8 @@ def read_manifest(layout: DatasetLayout) -> ShardManifest:
     try:
         return ShardManifest.model_validate(content)
     except ValidationError as error:
-        raise DatasetError(
-            f"{layout.manifest} is damaged: {error}. Restore it, or ingest again into another folder."
+        raise DatasetDamaged(
+            f"{layout.manifest} is damaged: {_first_problem(error)}. Restore it, or ingest again into another folder."
         ) from error
 
 
@@ -105,6 +135,7 @@ def finished_ingestion(
 
     Raises:
         DatasetError: the folder holds the same commit, ingested with other inputs.
+        DatasetDamaged: one of its shards is not what was written.
     """
     found = find_ingestion(read_manifest(layout), repo=repo, commit=commit)
     if found is None:
@@ -117,6 +148,7 @@ def finished_ingestion(
     ]
     if changed:
         raise _conflict(layout, found, "; ".join(changed))
+    check_shards(layout, found, full=True)
     return found
 
 
@@ -161,23 +193,6 @@ def _refuse_foreign(layout: DatasetLayout) -> None:
         )
 
 
-@contextmanager
-def _locked(layout: DatasetLayout) -> Iterator[None]:
-    with refusals_named(layout.lock):
-        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            # The kernel releases it when the process dies, however it dies: no stale lock to clean up.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-            raise DatasetError(
-                f"{layout.root} is being written to by {owner}. Wait until it has finished, or choose another folder "
-                "with --out."
-            ) from None
-        with refusals_named(layout.lock):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

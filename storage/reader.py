@@ -8,40 +8,30 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from schemas.errors import DatasetError
+from schemas.errors import DatasetDamaged, DatasetError
 from schemas.manifest import Shard, ShardManifest
 from schemas.tasks import SCHEMA_VERSION
 from storage.arrow_schema import VERSION_KEY
-from storage.durable import sha256_of
+from storage.integrity import NEXT_STEP, check_shard
 from storage.layout import DatasetLayout
 from storage.manifest import read_manifest
-
-_NEXT_STEP = "Restore it from a copy, or ingest the repository again into another folder."
 
 
 def checked_path(layout: DatasetLayout, shard: Shard, *, full: bool = False) -> Path:
     """A shard's path after a look at its size and footer and, when `full`, its hash.
 
     Raises:
-        DatasetError: the shard is missing, damaged, or of another schema version.
+        DatasetDamaged: the shard is missing or damaged.
+        DatasetError: it has another schema version.
     """
-    path = layout.root / shard.path
+    path = check_shard(layout, shard, full=full)
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes != shard.size_bytes:
-            raise DatasetError(
-                f"{path} is damaged: it has {size_bytes} bytes, the manifest says {shard.size_bytes}. {_NEXT_STEP}"
-            )
-        if full and sha256_of(path) != shard.sha256:
-            raise DatasetError(f"{path} is damaged: its SHA-256 is not the manifest's. {_NEXT_STEP}")
         metadata = pq.read_schema(path).metadata or {}
-    except FileNotFoundError:
-        raise DatasetError(f"{path} is in the manifest and not on disk. {_NEXT_STEP}") from None
     except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}. {_NEXT_STEP}") from error
+        raise DatasetDamaged(f"{path} cannot be read: {error}. {NEXT_STEP}") from error
     version = metadata.get(VERSION_KEY, b"none").decode(errors="replace")
     if version != SCHEMA_VERSION:
-        raise DatasetError(f"{path} has schema version {version}, this gymforge reads {SCHEMA_VERSION}. {_NEXT_STEP}")
+        raise DatasetError(f"{path} has schema version {version}, this gymforge reads {SCHEMA_VERSION}. {NEXT_STEP}")
     return path
 
 
@@ -49,7 +39,8 @@ def check_dataset(layout: DatasetLayout) -> ShardManifest:
     """Compare every shard of the manifest with its recorded hash.
 
     Raises:
-        DatasetError: the first shard that is missing or damaged, or a shard that the manifest does not name.
+        DatasetDamaged: the first shard that is missing or damaged.
+        DatasetError: there is a shard that the manifest does not name.
     """
     manifest = read_manifest(layout)
     named = {
@@ -74,14 +65,14 @@ def read_batches(
     `matching` is a pyarrow expression over the columns that are read; row groups that cannot match it are passed over.
 
     Raises:
-        DatasetError: a shard's pages are damaged.
+        DatasetDamaged: a shard's pages are damaged.
     """
     for path in paths:
         try:
             for batch in _batches(path, matching, columns, rows):
                 yield batch.to_pylist()
         except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{path} is damaged: {error}. {_NEXT_STEP}") from error
+            raise DatasetDamaged(f"{path} is damaged: {error}. {NEXT_STEP}") from error
 
 
 def _batches(path: Path, matching: Any, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
@@ -97,11 +88,11 @@ def count_rows(paths: Sequence[Path], *, matching: Any = None) -> int:
     """How many rows of the shards match.
 
     Raises:
-        DatasetError: a shard's pages are damaged.
+        DatasetDamaged: a shard's pages are damaged.
     """
     try:
         return sum(
             int(pyarrow.dataset.dataset([str(path)], format="parquet").count_rows(filter=matching)) for path in paths
         )
     except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"a shard in {paths[0].parent} is damaged: {error}. {_NEXT_STEP}") from error
+        raise DatasetDamaged(f"a shard in {paths[0].parent} is damaged: {error}. {NEXT_STEP}") from error

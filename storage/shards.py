@@ -46,7 +46,8 @@ def write_tasks(
 
     Raises:
         DatasetError: a row breaks the schema or its `content_hash`, an id occurs twice, another release of the same
-            shard is in the manifest, or the file system refuses.
+            shard is in the manifest.
+        StorageFailed: the file system refuses.
     """
     checked = (_sealed(task) for task in tasks)
     return _write(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import DatasetError
+from schemas.errors import DatasetDamaged, DatasetError, StorageFailed
 from storage.ledger import Ledger, StageTime
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -176,7 +176,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(path: Path) -> None:
 def test_file_that_is_not_a_database_is_named_damaged(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"not a database, but long enough to be taken for the head of one" * 40)
-    with pytest.raises(DatasetError, match=r"ledger\.sqlite is damaged: delete it"):
+    with pytest.raises(DatasetDamaged, match=r"ledger\.sqlite is damaged: delete it"):
         Ledger.open(path, identity="run")
 
 
@@ -187,7 +187,7 @@ def test_damaged_pages_give_a_clear_error(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
     path.write_bytes(content)
-    with pytest.raises(DatasetError, match="is damaged: delete it"), Ledger.open(path, identity="run") as ledger:
+    with pytest.raises(DatasetDamaged, match="is damaged: delete it"), Ledger.open(path, identity="run") as ledger:
         dict(ledger.verdicts())
 
 
@@ -205,7 +205,7 @@ def test_full_disk_gives_a_clear_error_and_keeps_what_was_recorded(path: Path) -
         ledger.record_verdict("a", "1", executions=1)
         # SQLite's own limit takes the same way through its code as a full disk: SQLITE_FULL.
         ledger._connection.execute("PRAGMA max_page_count = 10")
-        with pytest.raises(DatasetError, match="free space on its disk and run the same command again"):
+        with pytest.raises(StorageFailed, match="free space on its disk and run the same command again"):
             ledger.record_verdict("b", "x" * 10**6, executions=1)
         assert dict(ledger.verdicts()) == {"a": b"1"}
 
@@ -214,7 +214,7 @@ def test_file_size_limit_gives_a_clear_error(path: Path) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))\n"
     command = [sys.executable, "-c", limit + WRITER, str(path), "0", "1000"]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
-    assert "DatasetError: ledger" in done.stderr
+    assert "StorageFailed: ledger" in done.stderr
     assert "cannot be written: free space" in done.stderr
     with Ledger.open(path, identity="run") as ledger:
         assert len(ledger.verdicts()) == len(done.stdout.splitlines()) - 1
@@ -222,5 +222,5 @@ def test_file_size_limit_gives_a_clear_error(path: Path) -> None:
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "ledger").write_text("a file")
-    with pytest.raises(DatasetError, match=r"ledger\.sqlite cannot"):
+    with pytest.raises(StorageFailed, match=r"ledger\.sqlite cannot"):
         Ledger.open(tmp_path / "ledger" / "ledger.sqlite", identity="run")

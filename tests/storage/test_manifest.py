@@ -5,13 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from schemas.errors import DatasetError
+from schemas.errors import DatasetDamaged, DatasetError, StorageFailed
 from schemas.manifest import ShardManifest
 from storage.layout import DatasetLayout
+from storage.ledger import Ledger
 from storage.manifest import (
     add_ingestion,
     find_ingestion,
@@ -65,7 +68,7 @@ def test_manifest_with_a_missing_field_is_damaged(layout: DatasetLayout) -> None
     content = json.loads(layout.manifest.read_text())
     del content["ingestions"]
     layout.manifest.write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match="damaged"):
+    with pytest.raises(DatasetDamaged, match="damaged"):
         read_manifest(layout)
 
 
@@ -156,6 +159,76 @@ def test_another_commit_of_the_same_repository_is_not_there(layout, make_ingesti
 def test_manifest_that_cannot_be_written_leaves_the_old_one(layout: DatasetLayout) -> None:
     before = layout.manifest.read_bytes()
     (layout.root / ".manifest.json.tmp").mkdir()
-    with pytest.raises(DatasetError, match=r"cannot write .*manifest\.json.*run the same command again"):
+    with pytest.raises(StorageFailed, match=r"cannot write .*manifest\.json.*run the same command again"):
         write_manifest(layout, ShardManifest(gymforge_version="9", ingestions=()))
     assert layout.manifest.read_bytes() == before
+
+
+def fail_after(folder: Path, work: Callable[[Ledger], object]) -> None:
+    """Open a folder for writing, do something, and end by an error."""
+
+    class Failure(Exception):
+        pass
+
+    def run() -> None:
+        with open_for_writing(folder) as layout, Ledger.open(layout.ledger, identity="run") as ledger:
+            work(ledger)
+            raise Failure
+
+    with pytest.raises(Failure):
+        run()
+
+
+def test_new_dataset_in_which_nothing_was_finished_is_taken_away_with_the_folders_made_for_it(tmp_path: Path) -> None:
+    fail_after(tmp_path / "a" / "b", lambda ledger: ledger.record_time("acquire", 1.0, at=datetime.now(UTC)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_dataset_with_finished_work_in_its_ledger_stays(tmp_path: Path) -> None:
+    fail_after(tmp_path / "d", lambda ledger: ledger.put_stage("environment", "built"))
+    with open_for_writing(tmp_path / "d") as layout, Ledger.open(layout.ledger, identity="run") as ledger:
+        assert ledger.get_stage("environment") == b"built"
+
+
+def test_empty_folder_of_the_user_stays_empty(tmp_path: Path) -> None:
+    fail_after(tmp_path, lambda ledger: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_of_an_older_schema_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"schema_version": "0.9", "gymforge_version": "0.0.7"}')
+    with pytest.raises(DatasetError, match=r"0\.9"), open_for_writing(tmp_path):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_shard_that_no_manifest_names_goes_when_writing_fails_and_a_strangers_stays(
+    tmp_path: Path, make_ingestion
+) -> None:
+    with open_for_writing(tmp_path / "d") as layout:
+        add_ingestion(layout, make_ingestion())
+    (layout.data / "mine.parquet").write_bytes(b"of the user")
+
+    def write_half(_ledger: Ledger) -> None:
+        (layout.data / "train-new-00000.parquet").write_bytes(b"half")
+        (layout.data / ".train-new-00001.parquet.tmp").write_bytes(b"half")
+
+    fail_after(tmp_path / "d", write_half)
+    assert [path.name for path in layout.data.iterdir()] == ["mine.parquet"]
+
+
+def test_two_processes_never_hold_one_folder_though_its_lock_file_comes_and_goes(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from schemas.errors import DatasetError\n"
+        "from storage.layout import DatasetLayout; from storage.lock import locked\n"
+        "folder, held = Path(sys.argv[1]), 0\n"
+        "while held < 300:\n"
+        "    try:\n"
+        "        with locked(DatasetLayout(folder)):\n"
+        "            os.close(os.open(folder / 'inside', os.O_CREAT | os.O_EXCL))\n"
+        "            (folder / 'inside').unlink(); held += 1\n"
+        "    except DatasetError: pass\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(3)]
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]
+    assert list(tmp_path.iterdir()) == []

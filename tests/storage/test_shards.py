@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import DatasetError
+from schemas.errors import DatasetDamaged, DatasetError
 from schemas.manifest import Shard
 from schemas.model import Model
 from schemas.tasks import SCHEMA_VERSION, RejectedCandidate, TaskInstance
@@ -233,27 +233,27 @@ def test_flipped_byte_is_found_by_the_check_and_names_the_shard(layout, make_tas
     content = bytearray((layout.root / FIRST).read_bytes())
     content[len(content) // 2] ^= 1
     (layout.root / FIRST).write_bytes(content)
-    with pytest.raises(DatasetError, match=rf"{FIRST} is damaged: its SHA-256"):
+    with pytest.raises(DatasetDamaged, match=rf"{FIRST} is damaged: its SHA-256"):
         check_dataset(layout)
 
 
 def test_truncated_shard_is_found_by_its_size(layout, make_task) -> None:
     (shard,) = write_tasks(layout, **KEY, tasks=[make_task(1)])
     (layout.root / FIRST).write_bytes((layout.root / FIRST).read_bytes()[:-1])
-    with pytest.raises(DatasetError, match=rf"{FIRST} is damaged: it has \d+ bytes"):
+    with pytest.raises(DatasetDamaged, match=rf"{FIRST} is damaged: it has \d+ bytes"):
         checked_path(layout, shard)
 
 
 def test_shard_that_is_gone_is_named(layout, make_task) -> None:
     (shard,) = write_tasks(layout, **KEY, tasks=[make_task(1)])
     (layout.root / FIRST).unlink()
-    with pytest.raises(DatasetError, match=rf"{FIRST} is in the manifest and not on disk"):
+    with pytest.raises(DatasetDamaged, match=rf"{FIRST} is in the manifest and not on disk"):
         checked_path(layout, shard)
 
 
 def test_shard_that_is_not_parquet_is_named(layout) -> None:
     (layout.root / FIRST).write_bytes(b"nonsense")
-    with pytest.raises(DatasetError, match=rf"{FIRST} cannot be read"):
+    with pytest.raises(DatasetDamaged, match=rf"{FIRST} cannot be read"):
         checked_path(layout, Shard(path=FIRST, sha256="", size_bytes=8, rows=1))
 
 
@@ -262,7 +262,7 @@ def test_damaged_pages_give_a_clear_error_while_reading(layout, make_task) -> No
     content = bytearray((layout.root / FIRST).read_bytes())
     content[4:2000] = bytes(1996)
     (layout.root / FIRST).write_bytes(content)
-    with pytest.raises(DatasetError, match=rf"{FIRST} is damaged"):
+    with pytest.raises(DatasetDamaged, match=rf"{FIRST} is damaged"):
         list(read_batches([layout.root / FIRST]))
 
 
@@ -292,6 +292,6 @@ def test_file_system_that_refuses_gives_a_clear_error_and_no_shard(tmp_path: Pat
     )
     command = [sys.executable, "-c", script, str(tmp_path / "d"), make_rejected(1).model_dump_json()]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
-    assert "DatasetError: cannot write" in done.stderr
+    assert "StorageFailed: cannot write" in done.stderr
     assert "File too large" in done.stderr
     assert list((tmp_path / "d" / "rejected").glob("*.parquet")) == []
