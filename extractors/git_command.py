@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from extractors import git_limits
+from extractors.git_watch import Bounds, watch
 from schemas.errors import CloneFailed
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _SETTINGS = {
     "core.autocrlf": "false", "core.eol": "lf", "core.symlinks": "true", "core.fileMode": "true",
     "core.sparseCheckout": "false", "submodule.recurse": "false", "fetch.recurseSubmodules": "false",
     "fetch.fsckObjects": "false", "log.showSignature": "false", "gc.auto": "0", "maintenance.auto": "false",
-    "http.lowSpeedLimit": "1", "http.lowSpeedTime": "120",
+    "http.lowSpeedLimit": "1",
 }  # fmt: skip
 
 # Credentials come from git's helpers alone: no prompt on any terminal or window. Protocols that run a program of the
@@ -48,10 +50,16 @@ class GitAnswer(NamedTuple):
     """Bytes that are not UTF-8 are surrogate escapes."""
     stderr: str
     """May hold credentials: for `extractors.git_failures` alone."""
+    stopped: str = ""
+    """Why git was ended for going too far, and what to do next; empty where it ended by itself."""
 
 
 def run_git(
-    git_dir: Path | None, *arguments: str, transport: bool = False, environment: dict[str, str] | None = None
+    git_dir: Path | None,
+    *arguments: str,
+    transport: bool = False,
+    environment: dict[str, str] | None = None,
+    bounds: Bounds | None = None,
 ) -> GitAnswer:
     """Run one git command; a failure is an answer, not an exception.
 
@@ -63,14 +71,15 @@ def run_git(
     """
     client = _client()
     ssh = {"GIT_SSH_COMMAND": _ssh_command(client)} if transport else {}
-    status, stdout, stderr = client.execute(
+    started = client.execute(
         _command(client, git_dir, arguments, keep=frozenset(environment or ())),
         env={**_ENVIRONMENT, **ssh, **(environment or {})},
-        with_extended_output=True,
-        with_exceptions=False,
-        strip_newline_in_stdout=False,
+        as_process=True,
+        start_new_session=True,
     )
-    return GitAnswer(int(status), str(stdout), str(stderr))
+    done = watch(cast("Popen[bytes]", started.proc), bounds or Bounds(git_limits.FETCH_S))
+    stdout, stderr = (text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr))
+    return GitAnswer(done.status, stdout, stderr, done.stopped)
 
 
 def read_git(git_dir: Path, *arguments: str, each: Callable[[str], None]) -> GitAnswer:
@@ -103,9 +112,12 @@ def _command(
 ) -> list[str]:
     """The whole command line; variables of the caller's repository are shed, except those to `keep`."""
     shed = [part for name in _CALLERS_REPOSITORY if name in os.environ.keys() - keep for part in ("-u", name)]
-    settings = [part for key, value in sorted(_SETTINGS.items()) for part in ("-c", f"{key}={value}")]
+    silence = {"http.lowSpeedTime": str(git_limits.SILENT_S)}
+    settings = [part for key, value in sorted({**_SETTINGS, **silence}.items()) for part in ("-c", f"{key}={value}")]
     place = ["--git-dir", str(git_dir)] if git_dir else []
-    return ["env", *shed, str(client.GIT_PYTHON_GIT_EXECUTABLE), *settings, *place, *arguments]
+    # Memory that a server can make git ask for is bounded; packs that git maps do not count.
+    bounded = ["sh", "-c", 'ulimit -d "$0" && exec env "$@"', str(git_limits.MEMORY_BYTES // 1024)]
+    return [*bounded, *shed, str(client.GIT_PYTHON_GIT_EXECUTABLE), *settings, *place, *arguments]
 
 
 def _client() -> "Git":

@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from extractors import git_limits
 from extractors.git_command import GitAnswer, read_git, run_git
-from extractors.git_failures import explain, is_final, is_transient, scrub
+from extractors.git_failures import explain, is_final, is_gone, is_transient, scrub
 from extractors.git_limits import TreeRoom
+from extractors.git_watch import Bounds, size_of
 from extractors.source import Source, SourceKind, is_git_directory
 from schemas.errors import CloneFailed
 from schemas.repo import RepoRef
@@ -68,7 +70,8 @@ class GitCopy:
         listing = self._remote_refs()
         if self.path.exists():
             # We hold the lock, so a lock file of git's is what a killed run left behind.
-            for stale in (*self.path.glob("*.lock"), *self.path.glob("refs/**/*.lock")):
+            unfinished = ("*.lock", "refs/**/*.lock", "objects/pack/*.lock", "objects/pack/tmp_*")
+            for stale in (path for pattern in unfinished for path in self.path.glob(pattern)):
                 stale.unlink(missing_ok=True)
             self._fetch(self.path, listing)
         else:
@@ -102,7 +105,12 @@ class GitCopy:
         with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
             environment = {"GIT_INDEX_FILE": str(Path(scratch) / "index"), "GIT_WORK_TREE": str(tree)}
             arguments = ("read-tree", "-m", "-u", commit)
-            self._run(self.path, *arguments, environment=environment, doing="write the files of")
+            bounds = self._bounds(self.path)
+            if self._is_partial(self.path):
+                bounds = bounds._replace(folders={**bounds.folders, tree: room.left_bytes})
+            self._run(self.path, *arguments, environment=environment, doing="write the files of", bounds=bounds)
+        if self._is_partial(self.path):
+            room.take_bytes(below, size_of(tree))
         return self._named(commit, links)
 
     def _measure(self, commit: str, room: TreeRoom, below: str) -> dict[str, str]:
@@ -118,8 +126,7 @@ class GitCopy:
             room.take(below + path, is_folder=kind == _FOLDER, size_bytes=size_bytes)
 
         # A partial copy would ask the server for the size of every file, one by one.
-        partial = run_git(self.path, "config", "--get", "remote.origin.promisor").status == 0
-        sizes = () if partial else ("-l",)
+        sizes = () if self._is_partial(self.path) else ("-l",)
         answer = read_git(self.path, "ls-tree", "-r", "-t", *sizes, "-z", "--full-tree", commit, each=take)
         if answer.status != 0:
             raise self._failure("list the files of", answer)
@@ -129,11 +136,15 @@ class GitCopy:
         """Try to have a commit that no branch or tag reaches; whether it is here now."""
         if not self._commit(commit):
             refspec = f"+{commit}:refs/gymforge/pinned/{commit}"
-            run_git(self.path, "fetch", "--no-tags", "--quiet", "origin", refspec, transport=True)
+            arguments = ("fetch", "--no-tags", "--quiet", "origin", refspec)
+            answer = run_git(self.path, *arguments, transport=True, bounds=self._bounds(self.path))
+            if answer.stopped or (is_transient(answer.stderr) and not is_gone(answer.stderr)):
+                raise self._failure("fetch from", answer)
         return self._commit(commit) is not None
 
     def _remote_refs(self) -> dict[str, str]:
-        answer = self._run(None, "ls-remote", "--", self.source.address, doing="reach")
+        bounds = Bounds(git_limits.LISTING_S)
+        answer = self._run(None, "ls-remote", "--", self.source.address, doing="reach", bounds=bounds)
         lines = (line.split("\t", 1) for line in answer.stdout.splitlines() if "\t" in line)
         listing = {name: commit for commit, name in lines}
         if not listing:
@@ -163,14 +174,25 @@ class GitCopy:
         if self.source.kind is SourceKind.REMOTE:
             # Files' contents come with the checkout; a server that cannot filter sends everything.
             partial = (*fetch, "--filter=blob:none", "origin", *refspecs)
-            answer = run_git(path, *partial, transport=True)
-            if answer.status == 0:
+            was_partial = self._is_partial(path)
+            answer = run_git(path, *partial, transport=True, bounds=self._bounds(path))
+            if answer.status == 0 and not answer.stopped:
                 return
-            if is_final(answer.stderr):
+            # A copy that lacks contents would never get them as one that is said to be whole.
+            if was_partial or answer.stopped or is_final(answer.stderr):
                 raise self._failure("fetch from", answer)
             for setting in ("remote.origin.promisor", "remote.origin.partialclonefilter", "extensions.partialclone"):
                 run_git(path, "config", "--unset", setting)
-        self._run(path, *whole, doing="fetch from")
+        self._run(path, *whole, doing="fetch from", bounds=self._bounds(path))
+
+    @staticmethod
+    def _bounds(path: Path) -> Bounds:
+        return Bounds(git_limits.FETCH_S, {path: git_limits.MAX_COPY_BYTES})
+
+    @staticmethod
+    def _is_partial(path: Path) -> bool:
+        """Whether contents are left on the server until they are needed."""
+        return run_git(path, "config", "--get", "remote.origin.promisor").status == 0
 
     def _resolve(self, ref: str | None, listing: dict[str, str]) -> str:
         if ref is None or ref == "HEAD":
@@ -183,6 +205,8 @@ class GitCopy:
             )
             raise CloneFailed(msg)
         commit = commits[0] if commits else None
+        if names and commit is None:
+            raise self._not_there(ref, listing[names[0]])
         if commit is None and not commits and _SHORT_HASH.fullmatch(ref):
             commit = self._commit(ref.lower())
         if commit is None and _FULL_HASH.fullmatch(ref.lower()) and self.fetch_commit(ref.lower()):
@@ -195,6 +219,8 @@ class GitCopy:
         branches = [name for name in listing if name.startswith("refs/heads/")]
         if "HEAD" in listing:
             commit = self._commit(listing["HEAD"])
+            if commit is None:
+                raise self._not_there("HEAD", listing["HEAD"])
         else:
             commit = self._commit(listing[branches[0]]) if len(branches) == 1 else None
         if commit is None:
@@ -203,6 +229,14 @@ class GitCopy:
             )
             raise CloneFailed(msg)
         return commit
+
+    def _not_there(self, ref: str, name: str) -> CloneFailed:
+        """What `ref` named when we asked is not in what was sent a moment later, or it is something else."""
+        kind = run_git(self.path, "cat-file", "-t", name).stdout.strip()
+        if kind:
+            return CloneFailed(f"{ref!r} of {self.source.address} names a {kind}, not a commit; give another --ref")
+        msg = f"{ref!r} of {self.source.address} moved while it was fetched. Run this again"
+        return CloneFailed(msg, transient=True)
 
     def _unknown_ref(self, ref: str, listing: dict[str, str]) -> str:
         ambiguous = run_git(self.path, "rev-parse", f"--disambiguate={ref}") if _SHORT_HASH.fullmatch(ref) else None
@@ -239,16 +273,23 @@ class GitCopy:
         )
 
     def _run(
-        self, path: Path | None, *arguments: str, environment: dict[str, str] | None = None, doing: str = "read"
+        self,
+        path: Path | None,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        doing: str = "read",
+        bounds: Bounds | None = None,
     ) -> GitAnswer:
         # A partial copy may ask the server for contents at any time.
-        answer = run_git(path, *arguments, transport=True, environment=environment)
-        if answer.status != 0:
+        answer = run_git(path, *arguments, transport=True, environment=environment, bounds=bounds)
+        if answer.status != 0 or answer.stopped:
             raise self._failure(doing, answer)
         return answer
 
     def _failure(self, doing: str, answer: GitAnswer) -> CloneFailed:
         address = self.source.address
+        if answer.stopped:
+            return CloneFailed(f"cannot {doing} {address}: {answer.stopped}")
         message = f"cannot {doing} {address}: {explain(answer.stderr, address=address)}"
         return CloneFailed(message, transient=is_transient(answer.stderr))
 

@@ -1,4 +1,4 @@
-"""How large a tree may be: what git would write is counted before anything of it is written."""
+"""How far a source may go: the size of a tree, counted before it is written, and what a server may take of us."""
 
 from schemas.errors import CloneFailed
 
@@ -7,6 +7,18 @@ MAX_DEPTH = 100
 MAX_FILES = 200_000
 MAX_FOLDERS = 200_000
 MAX_BYTES = 4 * 1024**3
+MAX_COPY_BYTES = 16 * 1024**3
+"""The cached copy of one source."""
+MAX_SAID_BYTES = 256 * 1024**2
+"""What git may print in one command: names of branches and tags, and messages of the server."""
+MEMORY_BYTES = 4 * 1024**3
+"""Of each git process; files that are mapped do not count."""
+SILENT_S = 120
+"""An http server may send nothing for so long."""
+LISTING_S = 300
+"""For the names of branches and tags."""
+FETCH_S = 3600
+"""For every other git command."""
 _SHOWN = 80
 
 
@@ -37,6 +49,21 @@ class TreeRoom:
             raise self._refusal(f"holds more than {MAX_FOLDERS} folders", path)
         if self._bytes > MAX_BYTES:
             raise self._refusal(f"holds more than {MAX_BYTES // 1024**3} GiB of files", path)
+
+    def take_bytes(self, path: str, size_bytes: int) -> None:
+        """Count what files turned out to hold, where their sizes were not known before.
+
+        Raises:
+            CloneFailed: as `take`.
+        """
+        self._bytes += size_bytes
+        if self._bytes > MAX_BYTES:
+            raise self._refusal(f"holds more than {MAX_BYTES // 1024**3} GiB of files", path)
+
+    @property
+    def left_bytes(self) -> int:
+        """What files may still be written, where their sizes were not known before."""
+        return MAX_BYTES - self._bytes
 
     def _refusal(self, what: str, path: str) -> CloneFailed:
         message = f"the tree of {self._address} {what} (at {path[:_SHOWN]!r}), which is more than gymforge writes"

@@ -1,13 +1,11 @@
 """Trees of pinned commits from every kind of source, and what hostile or broken sources may not do."""
 
-import base64
+import importlib.util
 import os
 import shutil
 import subprocess
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,71 +14,12 @@ from extractors import git_limits
 from extractors.acquire import acquire
 from schemas.errors import CloneFailed, InvalidInput
 
-_DATE = "2024-03-01T12:00:00+02:00"
-_ENVIRONMENT = {
-    "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.org", "GIT_AUTHOR_DATE": _DATE,
-    "GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.org", "GIT_COMMITTER_DATE": _DATE,
-}  # fmt: skip
+_SPEC = importlib.util.spec_from_file_location("git_server", Path(__file__).with_name("git_server.py"))
+_MODULE = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_MODULE)
+git, commit, contents = _MODULE.git, _MODULE.commit, _MODULE.contents
 
-
-def git(place, *arguments):
-    command = ["git", "-c", "protocol.file.allow=always", "-C", str(place), *arguments]
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, env={**os.environ, **_ENVIRONMENT}
-    ).stdout.strip()
-
-
-def commit(place, **files):
-    for name, content in files.items():
-        path = Path(place, name.replace("__", "/").replace("_dot_", "."))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode())
-    git(place, "add", "-A")
-    git(place, "commit", "-q", "-m", "x")
-    return git(place, "rev-parse", "HEAD")
-
-
-def contents(tree):
-    return {path.relative_to(tree).as_posix(): path.read_bytes() for path in sorted(tree.rglob("*")) if path.is_file()}
-
-
-@pytest.fixture(autouse=True)
-def own_git_configuration(tmp_path, monkeypatch):
-    """No setting of the machine takes part."""
-    (tmp_path / "gitconfig").write_text("")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    return tmp_path / "gitconfig"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    place = tmp_path_factory.mktemp("template") / "proj"
-    git(place.parent, "init", "-q", "-b", "main", str(place))
-    commit(place, a_dot_py="one\n")
-    git(place, "tag", "-a", "v1.0", "-m", "v1.0")
-    (place / "run").write_text("#!/bin/sh\n")
-    (place / "run").chmod(0o755)
-    (place / "link").symlink_to("a.py")
-    commit(place, pkg__b_dot_py="two\n")
-    return place
-
-
-@pytest.fixture
-def repo(tmp_path, template):
-    return shutil.copytree(template, tmp_path / "proj", symlinks=True)
-
-
-@pytest.fixture
-def get(tmp_path):
-    """`acquire` into a fresh folder, with one cache for the whole test."""
-    counter = iter(range(100))
-
-    def run(source, ref=None):
-        return acquire(str(source), ref=ref, cache_dir=tmp_path / "cache", destination=tmp_path / f"out{next(counter)}")
-
-    return run
+pytestmark = pytest.mark.usefixtures("own_git_configuration")
 
 
 def test_tree_is_the_commit_with_modes_and_links_and_without_git(repo, get):
@@ -479,59 +418,9 @@ def test_submodules_that_are_checked_out_locally_need_no_address_at_any_depth(re
     assert (get(repo).path / "lib" / "deep" / "file").read_text() == "deep"
 
 
-class _GitServer(BaseHTTPRequestHandler):
-    """git's own smart HTTP program behind Python's server; /private asks for a password, /partial can filter."""
-
-    def do_GET(self):
-        self._serve(b"")
-
-    def do_POST(self):
-        self._serve(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-
-    def _serve(self, body):
-        path, _, query = self.path.partition("?")
-        wanted = "Basic " + base64.b64encode(b"me:hunter22").decode()
-        if path.startswith("/private") and self.headers.get("Authorization") != wanted:
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="x"')
-            self.end_headers()
-            return
-        environment = {
-            "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(self.server.root), "GIT_HTTP_EXPORT_ALL": "1",
-            "PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": self.command,
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
-            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-        }  # fmt: skip
-        done = subprocess.run(["git", "http-backend"], input=body, capture_output=True, env=environment, check=False)
-        head, _, content = done.stdout.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
-        self.send_response(int(headers.pop("Status", "200").split()[0]))
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture
-def server(repo, tmp_path):
-    """Base URL of a server with `repo` under /partial/proj.git, /full/proj.git and /private/proj.git."""
-    root = tmp_path / "served"
-    for kind in ("partial", "full", "private"):
-        git(tmp_path, "clone", "-q", "--bare", str(repo), str(root / kind / "proj.git"))
-    for key in ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
-        git(root / "partial" / "proj.git", "config", key, "true")
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), _GitServer)
-    httpd.root = root
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
-    httpd.server_close()
-    thread.join()
+def server(site):
+    return site.url
 
 
 def test_remote_copy_is_partial_where_the_server_allows(server, repo, tmp_path, get):
