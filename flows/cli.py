@@ -1,8 +1,10 @@
 """The command line: options, exit codes, and which module does the work; heavy modules are imported by commands."""
 
+import errno
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,14 @@ import click
 
 from flows.interrupt import INTERRUPTED
 from flows.run import run_flow
-from schemas.errors import GymforgeError, InvalidInput
+from schemas.errors import GymforgeError, InvalidInput, StorageFailed
 
 _EXIT_CODES = """
 \b
 Exit codes:
   0    done
   1    an unforeseen error (--debug shows where)
-  2    wrong option, config file or dataset folder
+  2    wrong option, source, config file or dataset folder
   3    the source cannot be cloned
   4    nothing to build and test was found
   5    dependencies or build failed
@@ -27,8 +29,13 @@ Exit codes:
   8    a sandbox broke
   9    verification found disagreements
   10   an optional dependency is missing
+  11   a disk is full or may not be written to
+  12   a file of the dataset is damaged
   130  interrupted; the same command goes on
 """
+
+
+_DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class _Group(click.Group):
@@ -37,11 +44,6 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except GymforgeError as error:
-            if ctx.params.get("debug"):
-                raise
-            _complain(str(error))
-            ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             _complain("Interrupted. What was finished is kept; the same command goes on from there.")
             ctx.exit(INTERRUPTED)
@@ -51,11 +53,25 @@ class _Group(click.Group):
             ctx.exit(0)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the command's end: whatever it is, it is told and gives a code
             if ctx.params.get("debug"):
-                raise
-            _complain(f"Unforeseen {type(error).__name__}: {error}. Run again with --debug to see where.")
-            ctx.exit(1)
+                traceback.print_exception(error)
+            told = _told(error)
+            _complain(str(told))
+            ctx.exit(told.exit_code)
+
+
+def _told(error: Exception) -> GymforgeError:
+    """What the user is told of an error: its own message, that a disk refused, or that nobody foresaw it."""
+    if isinstance(error, GymforgeError):
+        return error
+    if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
+        where = f" {error.filename}" if error.filename else ""
+        return StorageFailed(
+            f"cannot write{where}: {error.strerror}. Free space (the output folder, the cache folder and the "
+            "folder for temporary files need some), then run the same command again: what is finished is kept."
+        )
+    return GymforgeError(f"Unforeseen {type(error).__name__}: {error}. Run again with --debug to see where.")
 
 
 def _complain(message: str) -> None:
@@ -133,6 +149,7 @@ def ingest(
       gymforge ingest https://github.com/python-attrs/attrs --ref 25.3.0 --max-tasks 100
       gymforge ingest project.bundle --strategies op_change,remove_cond --sandbox local --json
     """  # noqa: D301 - \b is click's mark
+    from flows.preflight import refuse_bad_settings
     from flows.screens import open_progress, show_result
     from flows.settings import IngestSettings, default_workers
 
@@ -140,6 +157,7 @@ def ingest(
     if chosen == ():
         raise InvalidInput("--strategies names none. Leave it out for all of them.")
     settings = IngestSettings(strategies=chosen, workers=workers or default_workers(), **options)
+    refuse_bad_settings(settings)
     with open_progress(quiet=as_json or not sys.stderr.isatty()):
         result = run_flow(settings, debug=_debug(ctx))
     if as_json:
@@ -164,8 +182,10 @@ def tasks(directory: Path, *, as_json: bool, **conditions: Any) -> None:
       gymforge tasks boltons-tasks --strategy op_change --min-complexity 0.3
       gymforge tasks boltons-tasks --json | jq -r '.[].instance_id'
     """  # noqa: D301 - \b is click's mark
+    from storage.manifest import open_for_reading
     from task_registry import TaskQuery, summarize_tasks
 
+    open_for_reading(directory)
     found = tuple(summarize_tasks(directory, TaskQuery(**conditions)))
     if as_json:
         _print_json([one.model_dump(mode="json") for one in found])
@@ -186,8 +206,10 @@ def show(directory: Path, instance_id: str, *, as_json: bool) -> None:
     Example:
       gymforge show boltons-tasks mahmoud__boltons.967864f8.op_change__0123456789
     """  # noqa: D301 - \b is click's mark
+    from storage.manifest import open_for_reading
     from task_registry import get_task
 
+    open_for_reading(directory)
     task = get_task(directory, instance_id)
     if as_json:
         _print_json(task.model_dump(mode="json"))

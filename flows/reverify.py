@@ -14,8 +14,7 @@ from schemas.errors import EnvironmentFailed, InvalidInput
 from schemas.manifest import Ingestion
 from schemas.model import Model
 from schemas.tasks import TaskInstance
-from storage.layout import DatasetLayout
-from storage.manifest import read_manifest
+from storage.manifest import open_for_reading, read_manifest
 from task_registry import load_tasks, summarize_tasks
 from validation.environment import build_environment
 from validation.sandbox.protocol import Limits, SandboxBackend
@@ -45,14 +44,16 @@ def verify_dataset(
     """Verify all tasks of a dataset, or a sample chosen by the hash of their ids.
 
     Raises:
-        DatasetError: the folder is no dataset, or a shard is damaged.
+        DatasetError: the folder is no dataset, or of another schema.
+        DatasetDamaged: a file in it is damaged.
         InvalidInput: an environment is not stored here and its repository cannot be found without `source`.
     """
+    layout = open_for_reading(directory)
     backend = open_backend(sandbox, cache_dir=cache_dir or default_cache_dir())
     ids = choose_ids(directory, sample)
     found: list[Verification] = []
-    for ingestion in read_manifest(DatasetLayout(directory)).ingestions:
-        own = load_tasks(directory, repo=ingestion.repo, ids=ids, check=True)
+    for ingestion in read_manifest(layout).ingestions:
+        own = load_tasks(directory, repo=ingestion.repo, ids=ids)
         tasks = (task for task in own if task.base_commit == ingestion.commit)
         first = next(tasks, None)
         if first is None:

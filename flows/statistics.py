@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from flows.run_record import RunRecord
+from schemas.errors import DatasetDamaged
 from schemas.model import Model
-from storage.layout import DatasetLayout
-from storage.manifest import read_manifest
+from storage.manifest import open_for_reading, read_manifest
 from task_registry import load_rejected, summarize_tasks
 
 
@@ -39,9 +41,10 @@ def count_dataset(directory: Path) -> DatasetCounts:
     """Count everything in a dataset folder.
 
     Raises:
-        DatasetError: it is not one, or a shard is damaged.
+        DatasetError: it is not one, or of another schema.
+        DatasetDamaged: a file in it is damaged.
     """
-    layout = DatasetLayout(directory)
+    layout = open_for_reading(directory)
     manifest = read_manifest(layout)
     yields: dict[str, Counter[str]] = {}
     languages: Counter[str] = Counter()
@@ -76,8 +79,18 @@ def count_dataset(directory: Path) -> DatasetCounts:
         languages=_sorted(languages),
         domains=_sorted(domains),
         issue_styles=_sorted(styles),
-        runs=tuple(RunRecord.model_validate_json(path.read_bytes()) for path in sorted(layout.runs.glob("*.json"))),
+        runs=tuple(_run_record(path) for path in sorted(layout.runs.glob("*.json"))),
     )
+
+
+def _run_record(path: Path) -> RunRecord:
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DatasetDamaged(
+            f"{path} is damaged ({error.error_count()} fields cannot be read). It holds nothing but a run's times: "
+            "delete it."
+        ) from error
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Files that are whole or absent: temporary name, flush, fsync, rename, fsync of the folder."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -54,6 +55,20 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """See that a folder, or the nearest one above it that is there, takes new files; changes nothing.
+
+    Raises:
+        StorageFailed: it does not (read-only, no permission, a file in the way).
+    """
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    with refusals_named(folder):
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is a file")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{nearest} is read-only for this user")
 
 
 @contextmanager

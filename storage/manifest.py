@@ -80,6 +80,19 @@ def refuse_unusable(layout: DatasetLayout) -> None:
             check_shards(layout, ingestion, full=False)
 
 
+def open_for_reading(root: Path) -> DatasetLayout:
+    """A dataset folder whose every file is what was written: all of them are read once, at the disk's speed.
+
+    Raises:
+        DatasetError: it is none, or of another schema.
+        DatasetDamaged: a file is missing or damaged.
+    """
+    layout = DatasetLayout(root)
+    for ingestion in read_manifest(layout).ingestions:
+        check_shards(layout, ingestion, full=True)
+    return layout
+
+
 def read_manifest(layout: DatasetLayout) -> ShardManifest:
     """The manifest of a dataset folder.
 
