@@ -32,6 +32,8 @@ whole, for then the repository's own options for it would be unknown."""
 
 COVERAGE_CHANNEL_BYTES = 512 * MIB
 LOG_TAIL_BYTES = 8000
+TESTS_FAILED = 1
+"""pytest's exit status where a test failed."""
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,16}\b")
 _TEMPORARY = re.compile(r"/tmp/(?:pytest-of-[^/\s]+/pytest-\d+|tmp[a-z0-9_]{6,})")  # noqa: S108 - text to normalise
@@ -74,6 +76,8 @@ class SuiteRun(NamedTuple):
     out_of_memory: bool
     complete: bool
     """Whether the suite was seen to its end: what was not reported did not run. Nothing may be judged otherwise."""
+    contradiction: str
+    """Where the exit status speaks against the report: how; else empty. A passing report is not believed then."""
 
 
 def with_runner(profile: RepoProfile) -> RepoProfile:
@@ -160,8 +164,9 @@ def read_channel(result: CommandResult) -> SuiteRun:
         log_tail=tail,
         duration_s=result.duration_s,
     )
-    complete = reader.done and not reader.gave_up
-    return SuiteRun(report, reader.coverage(), reader.refused, result.out_of_memory, complete)
+    complete = reader.done and not reader.gave_up and not reader.cut_short
+    contradiction = reader.contradiction() if complete and not report.timed_out else ""
+    return SuiteRun(report, reader.coverage(), reader.refused, result.out_of_memory, complete, contradiction)
 
 
 class _ChannelReader:
@@ -173,6 +178,8 @@ class _ChannelReader:
         self.exit_code: int | None = None
         self.done = False
         self.gave_up = False
+        self.cut_short = False
+        self.statuses: set[int] = set()
         self.timed_out = False
         self.refused = 0
         self._covering_tests: list[str] | None = None
@@ -200,6 +207,13 @@ class _ChannelReader:
             for test, phases in self.outcomes.items()
             if phases
         }
+
+    def contradiction(self) -> str:
+        """pytest ends with 1 where a test or a module failed, so a report without any is not the whole truth."""
+        failed = self.collection_errors or any(outcome.is_failure for outcome in self.final_outcomes().values())
+        if TESTS_FAILED not in self.statuses or failed:
+            return ""
+        return f"the test process ended with {TESTS_FAILED}, which says that a test failed, and reported none"
 
     def coverage(self) -> CoverageMap | None:
         if self._covering_tests is None:
@@ -258,8 +272,12 @@ class _ChannelReader:
     def _on_gave_up(self, _record: dict[str, Any]) -> None:
         self.gave_up = True
 
+    def _on_cut_short(self, _record: dict[str, Any]) -> None:
+        self.cut_short = True
+
     def _on_end(self, record: dict[str, Any]) -> None:
         self.exit_code = int(record["exit"])
+        self.statuses.add(self.exit_code)
 
     def _on_refused(self, record: dict[str, Any]) -> None:
         self.refused += int(record["n"])
@@ -267,6 +285,7 @@ class _ChannelReader:
     def _on_done(self, record: dict[str, Any]) -> None:
         self.done = True
         self.exit_code = int(record["exit"])
+        self.statuses.add(self.exit_code)
 
 
 def _outcome(when: str, outcome: str, *, xfail: bool) -> Outcome | None:

@@ -120,6 +120,8 @@ class _Prover:
             raise _Rejected(Rejection.OUT_OF_MEMORY, f"over {self.suite.limits.memory_bytes // MIB} MiB")
         if not run.complete and not run.report.timed_out:
             raise _Rejected(Rejection.INCOMPLETE, "the suite was not seen to its end")
+        if run.contradiction:
+            raise _Rejected(Rejection.INCOMPLETE, run.contradiction)
         return run
 
     def run_once(self, options: SuiteOptions) -> SuiteRun:

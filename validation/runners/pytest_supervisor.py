@@ -12,8 +12,9 @@ what is printed, or written blindly to open descriptors, is refused and counted.
 Settings, as JSON on standard input: ``worker`` (the worker's source), ``token``, ``limits_s`` (by test id),
 ``default_limit_s``, ``startup_limit_s``, ``stop_on_timeout`` (bool), ``max_restarts``, ``coverage`` (bool), and what
 the worker wants. Records that it adds, one JSON object a line: ``{"e": "died", "t": id or null, "status"}``, ``{"e":
-"timeout", "t": id or null}``, ``{"e": "gave_up"}`` (too many restarts), ``{"e": "refused", "n": lines}`` and, last,
-``{"e": "done", "exit"}``.
+"timeout", "t": id or null}``, ``{"e": "gave_up"}`` (too many restarts), ``{"e": "cut_short", "collected", "reported"}``
+(a worker ended by itself before every test that it collected was reported), ``{"e": "refused", "n": lines}`` and,
+last, ``{"e": "done", "exit"}``, where ``exit`` is the exit status of the last worker's process.
 """
 
 import ctypes
@@ -39,6 +40,8 @@ class Supervisor:
         self.finished = set()
         self.deadly = set()
         self.refused = 0
+        self.collected = 0
+        self.reported = set()
 
     def emit(self, **record):
         self.relay(json.dumps(record).encode())
@@ -63,6 +66,7 @@ class Supervisor:
 
     def run_worker(self):
         """One worker to its end: (exit status, whether nothing is left to run, whether it broke a limit)."""
+        self.collected, self.reported = 0, set()
         reader, writer = os.pipe()
         pid = self.start(reader, writer)
         os.close(writer)
@@ -70,6 +74,8 @@ class Supervisor:
             current, ended, killed, status = self.follow(reader, pid)
         finally:
             os.close(reader)
+        if len(self.reported) < self.collected and not killed and (ended or current is None):
+            self.emit(e="cut_short", collected=self.collected, reported=len(self.reported))
         if ended:
             return status, True, False
         if killed:
@@ -108,7 +114,7 @@ class Supervisor:
 
     def follow(self, reader, pid):
         """Relay records until the worker is gone or over a limit: (current test, ended, killed, exit status)."""
-        current, ended, killed, buffer = None, False, False, b""
+        current, ended, killed, held = None, False, False, []
         status, open_ = None, True
         deadline = time.monotonic() + self.settings["startup_limit_s"]
         while open_ or status is None:
@@ -122,10 +128,19 @@ class Supervisor:
             if ready:
                 data = os.read(reader, 65536)
                 open_ = bool(data)
-                *lines, buffer = (buffer + data).split(b"\n")
+                first, *others = data.split(b"\n")
+                held.append(first)
+                if not others:
+                    continue  # joined once, when the line is whole: lines may be long
+                lines, held = [b"".join(held), *others[:-1]], others[-1:]
                 for line in lines:
                     record = self.accept(line)
                     event = record.get("e")
+                    if event == "collected":
+                        self.collected = record["n"]
+                        continue
+                    if event == "report":
+                        self.reported.add(record["t"])
                     if event == "start":
                         current = record["t"]
                         deadline = time.monotonic() + self.limit_s(current)

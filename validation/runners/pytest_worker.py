@@ -6,9 +6,10 @@ This file runs in the repository's own interpreter (Python 3.8 or newer) as the 
 Settings, as JSON on standard input: ``args`` (of pytest), ``token``, ``channel_fd``, ``select`` (test ids or null),
 ``finished`` (test ids to leave out), ``shuffle_seed`` (int or null), ``coverage`` (bool), ``source_files``.
 
-Records, each the token and one JSON object on a line: ``{"e": "start", "t": id}``, ``{"e": "report", "t", "when",
-"outcome", "xfail", "duration_s", "failure"}``, ``{"e": "collect_error", "path", "failure"}``, ``{"e": "coverage_tests",
-"tests"}``, ``{"e": "coverage", "path", "lines", "imports"}``, ``{"e": "end", "exit"}``.
+Records, each the token and one JSON object on a line: ``{"e": "collected", "n": tests}``, ``{"e": "start", "t": id}``,
+``{"e": "report", "t", "when", "outcome", "xfail", "duration_s", "failure"}``, ``{"e": "collect_error", "path",
+"failure"}``, ``{"e": "coverage_tests", "tests"}``, ``{"e": "coverage", "path", "lines", "imports"}``, ``{"e": "end",
+"exit"}``.
 """
 
 import json
@@ -68,6 +69,9 @@ class Reporter:
             kept = set(map(id, keep))
             config.hook.pytest_deselected(items=[i for i in items if id(i) not in kept])
         items[:] = keep
+
+    def pytest_collection_finish(self, session):
+        self.send(e="collected", n=len({item.nodeid for item in session.items}))
 
     def pytest_collectstart(self):
         reseed()
