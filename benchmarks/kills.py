@@ -1,0 +1,327 @@
+"""Kill the real command at random moments over its whole run, and see that nothing is lost, repeated or changed.
+
+A chain is one dataset folder: the command is started, killed at a random moment (by the clock, or by its verdicts), started again, and so on until it
+ends by itself. Every third chain begins with an empty cache, so that kills hit clones, downloads and builds too; every
+other one uses a Prefect server that stays, as a schedule would. The moments and the kinds of kill come from the seed:
+SIGKILL, SIGINT once (it must stop cleanly), SIGINT twice (it must end at once) and SIGTERM.
+
+    python benchmarks/kills.py --kills 50 --json
+
+Compared with an uninterrupted run: the SHA-256 of every file that the dataset releases, the names of all files, the
+ledger's verdicts (none that was acknowledged may be lost or change) and its count of suite runs. After every kill no
+process may be left. The exit code is 1 where anything differs.
+"""
+
+import argparse
+import ctypes
+import hashlib
+import json
+import multiprocessing
+import os
+import platform
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "examples" / "tinystats.bundle"
+STRATEGIES = "op_change,remove_cond,ctrl_invert_if"
+_SET_CHILD_SUBREAPER = 36
+_CLEAN_STOP_LIMIT_S = 120.0
+_AT_ONCE_LIMIT_S = 5.0
+_LEFT_OVER_LIMIT_S = 20.0
+_INTERRUPTED = {130, -signal.SIGINT, -signal.SIGTERM, 143}
+
+
+class Held(NamedTuple):
+    """What a dataset folder holds."""
+
+    files: dict[str, str]
+    """Released file to its SHA-256."""
+    names: tuple[str, ...]
+    """All files, those of the run records and the ledger's own among them."""
+    verdicts: dict[str, str]
+    """Candidate to the SHA-256 of its verdict."""
+    executions: int
+    stages: frozenset[str]
+
+
+@dataclass
+class Lane:
+    """What the chains of one process met."""
+
+    kills: int = 0
+    chains: int = 0
+    by_signal: Counter[str] = field(default_factory=Counter)
+    by_phase: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+
+def main() -> None:
+    options = parse()
+    with tempfile.TemporaryDirectory(prefix="gymforge-kills-") as folder:
+        result = measure(options, Path(folder))
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        for name, value in result.items():
+            print(f"{name:<20}{value}")
+    sys.exit(1 if result["faults"] else 0)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--source", default=str(SAMPLE))
+    parser.add_argument("--sandbox", default="local", choices=["docker", "local"])
+    parser.add_argument("--max-tasks", type=int, default=4)
+    parser.add_argument("--lanes", type=int, default=2, help="chains at the same time")
+    parser.add_argument("--cache-dir", type=Path, help="a warm cache, to copy wheels from")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+    began = time.monotonic()
+    warm = folder / "cache"
+    if options.cache_dir:
+        shutil.copytree(options.cache_dir / "distributions", warm / "distributions")
+    out = folder / "uninterrupted"
+    for _ in range(2):  # the second one says how long a run with a warm cache takes
+        shutil.rmtree(out, ignore_errors=True)
+        started = time.monotonic()
+        subprocess.run(command(options, out), env=surroundings(warm), check=True, stdout=subprocess.DEVNULL)
+        whole_s = time.monotonic() - started
+    context = multiprocessing.get_context("spawn")
+    shares = [options.kills // options.lanes + (lane < options.kills % options.lanes) for lane in range(options.lanes)]
+    with context.Pool(options.lanes) as pool:
+        work = [(options, folder / str(lane), warm, whole_s, lane, share) for lane, share in enumerate(shares)]
+        lanes = pool.starmap(run_lane, work, chunksize=1)
+    return {
+        "kills": sum(lane.kills for lane in lanes),
+        "chains": sum(lane.chains for lane in lanes),
+        "by_signal": dict(sorted(sum((lane.by_signal for lane in lanes), Counter()).items())),
+        "by_phase": dict(sorted(sum((lane.by_phase for lane in lanes), Counter()).items())),
+        "faults": [fault for lane in lanes for fault in lane.faults],
+        "uninterrupted_s": round(whole_s, 1),
+        "wall_s": round(time.monotonic() - began),
+        "sandbox": options.sandbox,
+        "seed": options.seed,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform(terse=True)}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def command(options: argparse.Namespace, out: Path) -> list[str]:
+    gymforge = [sys.executable, "-c", "from flows.cli import main; main()"]
+    asked = ["--sandbox", options.sandbox, "--max-tasks", str(options.max_tasks), "--strategies", STRATEGIES]
+    return [*gymforge, "ingest", options.source, "--out", str(out), *asked, "--workers", "2", "--json"]
+
+
+def surroundings(cache: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return kept | {"GYMFORGE_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
+
+
+def run_lane(options: argparse.Namespace, folder: Path, warm: Path, whole_s: float, number: int, kills: int) -> Lane:
+    """Chains until there were enough kills, in a process of its own, which inherits whatever is left of a command."""
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
+    expected = read(folder.parent / "uninterrupted")
+    rng = random.Random(f"{options.seed} {number}")
+    lane = Lane()
+    with a_server_that_stays(folder / "prefect") as server:
+        while lane.kills < kills:
+            cold = lane.chains % 3 == 0
+            cache = folder / "cache" if cold else warm
+            if cold:
+                shutil.rmtree(cache, ignore_errors=True)
+                shutil.copytree(warm / "distributions", cache / "distributions")
+            environment = surroundings(cache) | (server if lane.chains % 2 else {})
+            shutil.rmtree(folder / "out", ignore_errors=True)
+            run_chain(lane, command(options, folder / "out"), environment, expected, rng, whole_s, kills)
+            lane.chains += 1
+    return lane
+
+
+def run_chain(
+    lane: Lane,
+    arguments: list[str],
+    environment: dict[str, str],
+    expected: Held,
+    rng: random.Random,
+    whole_s: float,
+    kills: int,
+) -> None:
+    out = Path(arguments[arguments.index("--out") + 1])
+    before: dict[str, str] = {}
+    while True:
+        others = set(psutil.Process().children(recursive=True))
+        process = subprocess.Popen(
+            arguments,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        killed = kill_at_random(lane, process, rng, whole_s, out, len(expected.verdicts)) if lane.kills < kills else ""
+        _, errors = process.communicate()
+        after = read(out)
+        lost = sorted(name for name, payload in before.items() if after.verdicts.get(name) != payload)
+        if lost:
+            lane.faults.append(f"lost or changed after {killed}: {lost}")
+        before = after.verdicts
+        if not killed or process.returncode == 0:
+            break
+        lane.kills += 1
+        lane.by_signal[killed] += 1
+        lane.by_phase[phase(after, expected)] += 1
+        lane.faults += faults_of_a_death(killed, process.returncode, errors, what_is_left(others))
+    if process.returncode != 0:
+        lane.faults.append(f"exit code {process.returncode} without a kill: {errors[-2000:]}")
+    for name in ("files", "names", "executions", "stages"):
+        if getattr(after, name) != getattr(expected, name):
+            lane.faults.append(f"{name}: {getattr(after, name)} instead of {getattr(expected, name)}")
+    if after.verdicts.keys() != expected.verdicts.keys():
+        lane.faults.append(f"verdicts: {sorted(after.verdicts.keys() ^ expected.verdicts.keys())} on one side alone")
+
+
+def faults_of_a_death(killed: str, exit_code: int, errors: str, left: list[str]) -> Iterator[str]:
+    if "Traceback" in errors or exit_code not in (*_INTERRUPTED, -signal.SIGKILL):
+        yield f"{killed} gave exit code {exit_code}: {errors[-2000:]}"
+    if left:
+        yield f"left after {killed}: {left}"
+
+
+def kill_at_random(
+    lane: Lane, process: "subprocess.Popen[str]", rng: random.Random, whole_s: float, out: Path, verdicts: int
+) -> str:
+    """Wait for a random moment and kill; empty where the command had ended by then.
+
+    Half of the moments are uniform over the time of a run, the others over its verdicts: validations are most of a real
+    run, and little of the sample's.
+    """
+    wait_for, delay_s = (0, whole_s) if rng.random() < 0.5 else (rng.randint(1, verdicts), 1.5)
+    while process.poll() is None and wait_for and count_verdicts(out) < wait_for:
+        time.sleep(0.05)
+    try:
+        process.wait(rng.uniform(0, delay_s))
+    except subprocess.TimeoutExpired:
+        return kill(lane, process, rng)
+    return ""
+
+
+def count_verdicts(out: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{out}/ledger/ledger.sqlite?mode=ro", uri=True, timeout=60)) as connection:
+            return int(connection.execute("SELECT count(*) FROM verdicts").fetchone()[0])
+    except sqlite3.OperationalError:  # there is no ledger yet, or no table in it
+        return 0
+
+
+def kill(lane: Lane, process: "subprocess.Popen[str]", rng: random.Random) -> str:
+    """Kill in one of the ways; returns its name."""
+    way = rng.choice(["SIGKILL", "SIGKILL", "SIGINT", "SIGINT twice", "SIGTERM"])
+    if way == "SIGKILL":
+        process.kill()
+        return way
+    # As a terminal does: every process of the group gets it.
+    number = signal.SIGTERM if way == "SIGTERM" else signal.SIGINT
+    os.killpg(process.pid, number)
+    if way == "SIGINT twice":
+        time.sleep(rng.uniform(0.02, 0.5))
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+    limit_s = _AT_ONCE_LIMIT_S if way == "SIGINT twice" else _CLEAN_STOP_LIMIT_S
+    deadline = time.monotonic() + limit_s
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if process.poll() is None:
+        lane.faults.append(f"{way} did not end it within {limit_s} s")
+        process.kill()
+    return way
+
+
+def what_is_left(others: set[psutil.Process]) -> list[str]:
+    """Processes of a killed command that are still there after a while; zombies are reaped."""
+    deadline = time.monotonic() + _LEFT_OVER_LIMIT_S
+    while True:
+        found = []
+        for process in set(psutil.Process().children(recursive=True)) - others:
+            try:
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    os.waitpid(process.pid, os.WNOHANG)
+                    continue
+                found.append(" ".join(process.cmdline())[:200])
+            except (psutil.NoSuchProcess, ChildProcessError):
+                continue
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+
+
+def read(out: Path) -> Held:
+    """What lies in a dataset folder, read with nothing of ours."""
+    files = [path for path in sorted(out.rglob("*")) if path.is_file()]
+    released = [path for path in files if path.relative_to(out).parts[0] in ("data", "rejected", "manifest.json")]
+    ledger = out / "ledger" / "ledger.sqlite"
+    verdicts, executions, stages = {}, 0, frozenset[str]()
+    if ledger.exists():
+        with closing(sqlite3.connect(ledger, timeout=60)) as connection:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            if {"verdicts", "stages"} <= tables:
+                rows = connection.execute("SELECT candidate_id, payload, executions FROM verdicts").fetchall()
+                verdicts = {name: hashlib.sha256(payload).hexdigest() for name, payload, _ in rows}
+                executions = sum(row[2] for row in rows)
+                stages = frozenset(row[0] for row in connection.execute("SELECT DISTINCT stage FROM stages"))
+    return Held(
+        {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in released},
+        tuple(path.relative_to(out).as_posix() for path in files if not path.name.endswith(("-wal", "-shm"))),
+        verdicts,
+        executions,
+        stages,
+    )
+
+
+def phase(found: Held, expected: Held) -> str:
+    """How far the command had come when it was killed, by what it had finished."""
+    if found.files == expected.files:
+        return "5 after the manifest"
+    if len(found.verdicts) == len(expected.verdicts):
+        return "4 writing"
+    if "synthesis" in found.stages:
+        return "3 validating"
+    if "baseline" in found.stages:
+        return "2 synthesizing"
+    return "1 environment and baseline" if found.names else "0 before the folder"
+
+
+@contextmanager
+def a_server_that_stays(home: Path) -> Iterator[dict[str, str]]:
+    """The settings that lead a command to a Prefect server which outlives it."""
+    sys.path.insert(0, str(ROOT))
+    from flows.prefect_server import start_server
+
+    os.environ |= {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    with start_server(home) as wait_until_ready:
+        wait_until_ready()
+        yield {"PREFECT_API_URL": os.environ["PREFECT_API_URL"]}
+
+
+if __name__ == "__main__":
+    main()
