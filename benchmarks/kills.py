@@ -1,8 +1,8 @@
 """Kill the real command at random moments over its whole run, and see that nothing is lost, repeated or changed.
 
-A chain is one dataset folder: the command is started, killed at a random moment (by the clock, or by its verdicts), started again, and so on until it
-ends by itself. Every third chain begins with an empty cache, so that kills hit clones, downloads and builds too; every
-other one uses a Prefect server that stays, as a schedule would. The moments and the kinds of kill come from the seed:
+A chain is one dataset folder: the command is started, killed at a random moment (by the clock, or by its verdicts),
+started again, and so on until it ends by itself. Every third chain begins with an empty cache, so that kills hit
+clones, downloads and builds too; every other one uses a Prefect server that stays, as a schedule would. The moments and the kinds of kill come from the seed:
 SIGKILL, SIGINT once (it must stop cleanly), SIGINT twice (it must end at once) and SIGTERM.
 
     python benchmarks/kills.py --kills 50 --json
