@@ -2,8 +2,8 @@
 
 A chain is one dataset folder: the command is started, killed at a random moment (by the clock, or by its verdicts),
 started again, and so on until it ends by itself. Every third chain begins with an empty cache, so that kills hit
-clones, downloads and builds too; every other one uses a Prefect server that stays, as a schedule would. The moments and the kinds of kill come from the seed:
-SIGKILL, SIGINT once (it must stop cleanly), SIGINT twice (it must end at once) and SIGTERM.
+clones, downloads and builds too; every other one uses a Prefect server that stays, as a schedule would. Moments and
+kinds come from the seed: SIGKILL, SIGINT once (it must stop cleanly), SIGINT twice (it must end at once) and SIGTERM.
 
     python benchmarks/kills.py --kills 50 --json
 
