@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from extractors import git_limits
-from extractors.git_watch import Bounds, watch
+from extractors.git_watch import Bounds, Stopped, watch
 from schemas.errors import CloneFailed
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class GitAnswer(NamedTuple):
     """Bytes that are not UTF-8 are surrogate escapes."""
     stderr: str
     """May hold credentials: for `extractors.git_failures` alone."""
-    stopped: str = ""
-    """Why git was ended for going too far, and what to do next; empty where it ended by itself."""
+    stopped: Stopped | None = None
+    """Set where git was ended for going too far."""
 
 
 def run_git(

@@ -15,7 +15,7 @@ from extractors import git_limits
 from extractors.git_command import GitAnswer, read_git, run_git
 from extractors.git_failures import explain, is_final, is_gone, is_transient, scrub
 from extractors.git_limits import TreeRoom
-from extractors.git_watch import Bounds, size_of
+from extractors.git_watch import Bound, Bounds, size_of
 from extractors.source import Source, SourceKind, is_git_directory
 from schemas.errors import CloneFailed
 from schemas.repo import RepoRef
@@ -148,7 +148,10 @@ class GitCopy:
         lines = (line.split("\t", 1) for line in answer.stdout.splitlines() if "\t" in line)
         listing = {name: commit for commit, name in lines}
         if not listing:
-            msg = f"{self.source.address} is an empty repository; commit something to it first"
+            other = (
+                ", or what answers there is none: check the address" if self.source.kind is SourceKind.REMOTE else ""
+            )
+            msg = f"{self.source.address} is an empty repository{other}; commit something to it first"
             raise CloneFailed(msg)
         return listing
 
@@ -179,7 +182,8 @@ class GitCopy:
             if answer.status == 0 and not answer.stopped:
                 return
             # A copy that lacks contents would never get them as one that is said to be whole.
-            if was_partial or answer.stopped or is_final(answer.stderr):
+            stopped = answer.stopped is not None and answer.stopped.bound is not Bound.PROCESSES
+            if was_partial or stopped or is_final(answer.stderr):
                 raise self._failure("fetch from", answer)
             for setting in ("remote.origin.promisor", "remote.origin.partialclonefilter", "extensions.partialclone"):
                 run_git(path, "config", "--unset", setting)
@@ -289,7 +293,7 @@ class GitCopy:
     def _failure(self, doing: str, answer: GitAnswer) -> CloneFailed:
         address = self.source.address
         if answer.stopped:
-            return CloneFailed(f"cannot {doing} {address}: {answer.stopped}")
+            return CloneFailed(f"cannot {doing} {address}: {answer.stopped.advice}")
         message = f"cannot {doing} {address}: {explain(answer.stderr, address=address)}"
         return CloneFailed(message, transient=is_transient(answer.stderr))
 

@@ -82,18 +82,22 @@ _MEANINGS = (
         final=True,
     ),
     _Meaning(
-        r"connection refused|timed out|timeout|couldn't connect|could not connect|failed to connect|unreachable|"
-        r"connection reset|connection (?:was )?closed|remote end hung up|early eof|operation too slow|"
-        r"unexpected disconnect|transfer closed|(?:recv|send) (?:failure|error)|empty reply from server|"
-        r"non-properly terminated|unexpected eof|not closed cleanly|expected flush after|broken pipe|"
-        r"unexpected end of file|bytes of (?:length header|body) (?:are still expected|was expected)",
-        "its host does not answer, or the connection broke. Check the network and any proxy, then run this again",
+        r"returned error: (?:408|425|429|5\d\d)",
+        "its server fails or is overloaded. Run this again a little later",
         final=True,
         transient=True,
     ),
     _Meaning(
-        r"returned error: (?:408|425|429|5\d\d)",
-        "its server fails or is overloaded. Run this again a little later",
+        r"bad line length|bad band",
+        "what answers there does not speak Git's protocol. Check the address, and any proxy",
+    ),
+    _Meaning(
+        r"connection refused|timed out|timeout|couldn't connect|could not connect|failed to connect|unreachable|"
+        r"connection reset|connection (?:was )?closed|remote end hung up|early eof|operation too slow|"
+        r"unexpected disconnect|transfer closed|(?:recv|send) (?:failure|error)|empty reply from server|"
+        r"non-properly terminated|unexpected eof|not closed cleanly|expected flush after|broken pipe|expected 'packfile'|"
+        r"unexpected end of file|bytes of (?:length header|body) (?:are still expected|was expected)",
+        "its host does not answer, or the connection broke. Check the network and any proxy, then run this again",
         final=True,
         transient=True,
     ),
@@ -104,7 +108,7 @@ _MEANINGS = (
     ),
     _Meaning(
         r"pack (?:is corrupted|has bad object|has junk|signature mismatch)|inflate|bad pack|index-pack|"
-        r"sha1 mismatch|corrupt|unresolved deltas",
+        r"sha1 (?:mismatch|did not match)|unpack-objects|corrupt|unresolved deltas",
         "its server sends damaged data. Run this again; if it stays so, its owner must repair it (git fsck)",
     ),
     _Meaning(
@@ -123,8 +127,8 @@ _MEANINGS = (
         final=True,
     ),
     _Meaning(
-        r"bad line length|protocol error|invalid ls-refs|unknown object format|expected .*, got|"
-        r"bad band|unexpected .* packet|returned error: \d\d\d",
+        r"protocol error|invalid ls-refs|unknown object format|expected .*, got|unexpected .* packet|"
+        r"returned error: \d\d\d",
         "what answers there does not speak Git's protocol. Check the address, and any proxy",
     ),
 )

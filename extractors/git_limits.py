@@ -13,6 +13,8 @@ MAX_SAID_BYTES = 256 * 1024**2
 """What git may print in one command: names of branches and tags, and messages of the server."""
 MEMORY_BYTES = 4 * 1024**3
 """Of each git process; files that are mapped do not count."""
+MAX_PROCESSES = 40
+"""That one git command may have at a time."""
 SILENT_S = 120
 """An http server may send nothing for so long."""
 LISTING_S = 300

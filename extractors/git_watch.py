@@ -6,6 +6,7 @@ import selectors
 import signal
 import time
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from subprocess import Popen
 from typing import NamedTuple
@@ -17,6 +18,19 @@ _LOOK_S = 0.25
 _LOOKING_SHARE = 0.1
 _PIECE_BYTES = 1024 * 1024
 _KEPT_COMPLAINTS_BYTES = 64 * 1024
+
+
+class Bound(StrEnum):
+    TIME = "time"
+    SIZE = "size"
+    SAID = "said"
+    PROCESSES = "processes"
+
+
+class Stopped(NamedTuple):
+    bound: Bound
+    advice: str
+    """What went too far, and what to do next."""
 
 
 class Bounds(NamedTuple):
@@ -34,8 +48,13 @@ class Watched(NamedTuple):
     stdout: bytes
     stderr: bytes
     """Its end, where it was long."""
-    stopped: str
-    """Why it was ended before its time, and what to do next; empty where it ended by itself."""
+    stopped: Stopped | None
+    """Set where it was ended before its time."""
+
+
+class _Group(NamedTuple):
+    leader: int
+    stderr: int
 
 
 def watch(process: "Popen[bytes]", bounds: Bounds) -> Watched:
@@ -46,12 +65,12 @@ def watch(process: "Popen[bytes]", bounds: Bounds) -> Watched:
     assert process.stdout is not None
     assert process.stderr is not None
     said: dict[int, bytearray] = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
-    stderr = process.stderr.fileno()
+    group = _Group(process.pid, process.stderr.fileno())
     try:
         with selectors.DefaultSelector() as selector:
             for pipe in said:
                 selector.register(pipe, selectors.EVENT_READ)
-            stopped = _drain(selector, said, stderr, bounds)
+            stopped = _drain(selector, said, group, bounds)
         if not stopped:
             # Not collected yet: its number stays taken until its group is killed.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -66,7 +85,9 @@ def watch(process: "Popen[bytes]", bounds: Bounds) -> Watched:
     return Watched(process.returncode, output, complaints, stopped)
 
 
-def _drain(selector: selectors.BaseSelector, said: dict[int, bytearray], stderr: int, bounds: Bounds) -> str:
+def _drain(
+    selector: selectors.BaseSelector, said: dict[int, bytearray], group: _Group, bounds: Bounds
+) -> Stopped | None:
     """Read both pipes to their ends; returns why it was given up before."""
     deadline = time.monotonic() + bounds.time_s
     next_look = 0.0
@@ -78,27 +99,47 @@ def _drain(selector: selectors.BaseSelector, said: dict[int, bytearray], stderr:
                 selector.unregister(key.fd)
             received += len(piece)
             said[key.fd] += piece
-        del said[stderr][:-_KEPT_COMPLAINTS_BYTES]
+        del said[group.stderr][:-_KEPT_COMPLAINTS_BYTES]
         if received > git_limits.MAX_SAID_BYTES:
-            return f"it sent more than {_size(git_limits.MAX_SAID_BYTES)} of names and messages. Check its address"
+            what = f"it sent more than {_size(git_limits.MAX_SAID_BYTES)} of names and messages"
+            return Stopped(Bound.SAID, f"{what}, which is the limit. Check its address")
         now = time.monotonic()
         if now > deadline:
-            return (
-                f"it took longer than {_duration(bounds.time_s)}, which is the limit. Check the network; "
-                "where its server is slow, clone it by hand and give the clone's folder"
-            )
+            what = f"it took longer than {_duration(bounds.time_s)}, which is the limit"
+            advice = "Check the network; where its server is slow, clone it by hand and give the clone's folder"
+            return Stopped(Bound.TIME, f"{what}. {advice}")
         if now > next_look:
-            if over := _over(bounds.folders):
+            if over := _crowded(group.leader) or _over(bounds.folders):
                 return over
             next_look = now + max(_LOOK_S, (time.monotonic() - now) / _LOOKING_SHARE)
-    return ""
+    return None
 
 
-def _over(folders: Mapping[Path, int]) -> str:
+def _crowded(leader: int) -> Stopped | None:
+    """Git starts itself again and again where a server that it wants contents from has plain files alone."""
+    if _session_size(leader) <= git_limits.MAX_PROCESSES:
+        return None
+    what = f"git started more than {git_limits.MAX_PROCESSES} processes for it, which is the limit"
+    advice = "Its server cannot give single files; clone it by hand and give the clone's folder"
+    return Stopped(Bound.PROCESSES, f"{what}. {advice}")
+
+
+def _session_size(leader: int) -> int:
+    """Processes of a session; 0 where this system has no `/proc`."""
+    total = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # PID (NAME) STATE PARENT GROUP SESSION; a name may hold anything.
+            total += path.read_bytes().rpartition(b")")[2].split()[3] == b"%d" % leader
+    return total
+
+
+def _over(folders: Mapping[Path, int]) -> Stopped | None:
     for folder, limit in folders.items():
         if size_of(folder) > limit:
-            return f"it holds more than {_size(limit)}, which is the limit. Take the large parts out of it in a fork"
-    return ""
+            what = f"it holds more than {_size(limit)}, which is the limit"
+            return Stopped(Bound.SIZE, f"{what}. Take the large parts out of it in a fork")
+    return None
 
 
 def size_of(folder: Path) -> int:
