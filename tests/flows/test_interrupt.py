@@ -1,0 +1,80 @@
+"""The first interrupt lets work end by itself, the second ends the process whatever holds it."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.interrupt import INTERRUPTED
+from flows.pipeline import Pipeline
+from flows.settings import IngestSettings
+from storage.layout import DatasetLayout
+
+ROOT = Path(__file__).parents[2]
+WORKER = """
+import threading, time
+from flows.interrupt import finishing_first
+
+stopping, done = threading.Event(), threading.Event()
+work = threading.Thread(target=lambda: (time.sleep({seconds}), done.set()))
+with finishing_first(stopping):
+    work.start()
+    print("working", flush=True)
+    work.join()
+print("finished" if done.is_set() and stopping.is_set() else "torn", flush=True)
+"""
+
+
+@pytest.fixture
+def working() -> "Callable[[float], subprocess.Popen[str]]":
+    def start(seconds: float) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-c", WORKER.format(seconds=seconds)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_interrupt_lets_the_work_end(
+    working: "Callable[[float], subprocess.Popen[str]]", number: signal.Signals
+) -> None:
+    with working(1.5) as process:
+        process.send_signal(number)
+        printed, _ = process.communicate(timeout=30)
+    assert printed == "finished\n"
+    assert process.returncode == 0
+
+
+def test_a_second_interrupt_ends_at_once_what_would_go_on(
+    working: "Callable[[float], subprocess.Popen[str]]",
+) -> None:
+    with working(60) as process:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+    assert process.returncode == INTERRUPTED
+
+
+@pytest.mark.sandbox
+def test_checkout_of_a_killed_run_is_cleared(sample_settings: Callable[..., IngestSettings], tmp_path: Path) -> None:
+    settings = sample_settings(tmp_path / "out")
+    stray = DatasetLayout(settings.out).workspace / "tree" / "left.py"
+    with Pipeline(settings) as pipeline:
+        pipeline.acquire()
+        pipeline.ledger.put_stage("environment", "{}")
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_text("left by a run that was killed")
+    with Pipeline(settings) as pipeline:
+        pipeline.acquire()
+        assert not stray.exists()
+    assert not DatasetLayout(settings.out).workspace.exists()
