@@ -95,8 +95,8 @@ _MEANINGS = (
         r"connection refused|timed out|timeout|couldn't connect|could not connect|failed to connect|unreachable|"
         r"connection reset|connection (?:was )?closed|remote end hung up|early eof|operation too slow|"
         r"unexpected disconnect|transfer closed|(?:recv|send) (?:failure|error)|empty reply from server|"
-        r"non-properly terminated|unexpected eof|not closed cleanly|expected flush after|broken pipe|expected 'packfile'|"
-        r"unexpected end of file|bytes of (?:length header|body) (?:are still expected|was expected)",
+        r"non-properly terminated|unexpected eof|not closed cleanly|expected flush after|broken pipe|"
+        r"expected 'packfile'|unexpected end of file|bytes of (?:length header|body) (?:are|was) (?:still )?expected",
         "its host does not answer, or the connection broke. Check the network and any proxy, then run this again",
         final=True,
         transient=True,

@@ -210,6 +210,16 @@ class _Scanner:
             self.push([right], scope)
 
     def target(self, node: "Node", chain: str, scope: ScopeBuilder) -> None:
+        """What is assigned to; the parts of a pattern are unknown, and patterns may be nested without end."""
+        todo = [node]
+        while todo:
+            part = todo.pop()
+            if part.type in {"identifier", "attribute", "subscript"}:
+                self.place(part, chain if part == node else UNKNOWN, scope)
+            else:
+                todo.extend(reversed(part.named_children))
+
+    def place(self, node: "Node", chain: str, scope: ScopeBuilder) -> None:
         if node.type == "identifier":
             scope.bind(text_of(node), chain)
         elif node.type == "attribute":
@@ -221,11 +231,8 @@ class _Scanner:
             else:
                 self.push(node.named_children[:1], scope)
             scope.implicit[chain_of(node)] = None  # a property may have a setter
-        elif node.type == "subscript":
-            self.item(node, "__setitem__", scope)
         else:
-            for child in node.named_children:
-                self.target(child, UNKNOWN, scope)
+            self.item(node, "__setitem__", scope)
 
     def augmented(self, node: "Node", scope: ScopeBuilder) -> None:
         left, right = node.child_by_field_name("left"), node.child_by_field_name("right")

@@ -116,10 +116,16 @@ class ScopeBuilder:
         )
 
 
+MAX_CHAIN = 40
+"""Longest chain that is followed to its root; each of its parts asks for a chain of its own."""
+
+
 def chain_of(node: "Node | None") -> str:
     """The chain of an expression: `a.b().c`, or one that starts with `?` or `!`."""
     tail: list[str] = []
-    while node is not None:
+    for _ in range(MAX_CHAIN):
+        if node is None:
+            break
         kind = node.type
         if kind == "attribute":
             tail.append("." + text_of(node.child_by_field_name("attribute")))
