@@ -1,8 +1,13 @@
-"""A walk without Prefect, a cache that lasts between test runs, and the sample repository."""
+"""A walk without Prefect, the command as a user runs it, a cache that lasts between test runs, the sample repository."""
 
-from collections.abc import Callable
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -54,3 +59,101 @@ def _walk(pipeline: Pipeline) -> IngestResult:
 @pytest.fixture(scope="session")
 def walk() -> Callable[[Pipeline], IngestResult]:
     return _walk
+
+
+class Ran(NamedTuple):
+    """What a user sees of a command that has ended."""
+
+    code: int
+    out: str
+    err: str
+    cpu_s: float
+    """Processor time of the command and all that it started and waited for."""
+
+    @property
+    def message(self) -> str:
+        """The one message of a command that failed."""
+        assert self.err.count("gymforge: ") == 1, self.err
+        assert "flows/cli.py" not in self.err, "a traceback of ours"
+        return self.err.removeprefix("gymforge: ")
+
+
+Command = Callable[..., Ran]
+PREFIX = (sys.executable, "-c", "from flows.cli import main; main()")
+
+
+@pytest.fixture(scope="session")
+def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """Variables that let every command use one Prefect server instead of starting its own."""
+    from flows.prefect_server import start_server
+
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(home))
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        patch.setenv("DO_NOT_TRACK", "1")
+        with start_server(home) as wait_until_ready:
+            wait_until_ready()
+            url = os.environ.pop("PREFECT_API_URL")
+            yield {"PREFECT_API_URL": url, "PREFECT_HOME": str(home), "PREFECT_LOGGING_TO_API_ENABLED": "false"}
+            patch.setenv("PREFECT_API_URL", url)
+
+
+@pytest.fixture
+def command_environment(shared_cache: Path) -> Mapping[str, str]:
+    """The environment of a command of a user, who has no settings of Prefect."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return kept | {"GYMFORGE_CACHE_DIR": str(shared_cache), "COLUMNS": "200"}
+
+
+@pytest.fixture
+def gymforge(command_environment: Mapping[str, str]) -> Command:
+    """Run the real command to its end. `wrapper` is put before it; keywords are environment variables."""
+
+    def run(*arguments: object, wrapper: Sequence[str] = (), **variables: str) -> Ran:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [*wrapper, *PREFIX, *map(str, arguments)],
+            cwd=ROOT,
+            env={**command_environment, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Ran(done.returncode, done.stdout, done.stderr, cpu_s)
+
+    return run
+
+
+def _contents(folder: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if path.relative_to(folder).parts[0] != "ledger"
+    }
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes | None]]:
+    """Everything in a folder, byte by byte, the ledger aside."""
+    return _contents
+
+
+def _repository(path: Path, files: Mapping[str, str]) -> Path:
+    path.mkdir()
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t.example", "-c", "init.defaultBranch=main"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run([*git, *command], cwd=path, check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_repository() -> Callable[[Path, Mapping[str, str]], Path]:
+    """A repository of one commit with these files."""
+    return _repository
