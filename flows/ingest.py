@@ -43,7 +43,7 @@ def synthesize(pipeline: Pipeline) -> None:
     pipeline.synthesize()
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_is_transient)
 def validate(pipeline: Pipeline, batch: tuple[int, ...]) -> int:
     """Judge one batch; every verdict is kept as soon as it is reached."""
     return pipeline.validate(batch)

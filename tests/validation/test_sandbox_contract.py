@@ -105,8 +105,8 @@ def eventually(condition: Callable[[], bool], *, within_s: float = 10) -> bool:
 
 def leftovers(backend: SandboxBackend, pid: int) -> list[str]:
     """Control groups and containers that a process has."""
-    if hasattr(backend, "_connect"):
-        with backend._connect() as api:
+    if hasattr(backend, "_engine"):
+        with backend._engine.connect() as api:
             containers = api.containers(all=True, filters={"label": "gymforge.run"})
         return [item["Id"] for item in containers if f":{pid}-" in item["Labels"]["gymforge.run"]]
     folders = backend._hierarchy.folders if backend._hierarchy else ()  # type: ignore[attr-defined]

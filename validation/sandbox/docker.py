@@ -20,6 +20,7 @@ from schemas.errors import MissingExtra, SandboxFailed, SandboxUnavailable
 from schemas.repo import SandboxKind
 from validation.sandbox.attach import AttachedAgent
 from validation.sandbox.client import AGENT_PATH, SHARED, AgentSandbox, agent_config, writable_folders
+from validation.sandbox.engine import Engine
 from validation.sandbox.interpreters import FIND_INSIDE
 from validation.sandbox.packing import copy_testbed, pack
 from validation.sandbox.protocol import Interpreter, Limits, PlatformInfo, Sandbox
@@ -34,7 +35,7 @@ INSTALL_HINT = (
     "see that `docker version` reaches it, or use `--sandbox local`."
 )
 
-_API_S = 120
+_KNOCK_S = 10
 _DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _NEWEST_API = "1.44"
 """Newer engines are spoken to in this version of their interface."""
@@ -58,13 +59,13 @@ class DockerBackend:
         """
         self._docker = _sdk()
         self._base_image = base_image or os.environ.get(BASE_IMAGE_VARIABLE) or DEFAULT_BASE_IMAGE
-        self._api_version = "auto"
         self._machine = ""
         self._machine_lock = threading.Lock()
         engine = self._reach()
         self.engine_version = str(engine["Version"])
-        self._api_version = str(min(engine["ApiVersion"], _NEWEST_API, key=_numbers))
-        self._remove_strays()
+        self._engine = Engine(self._docker, api_version=str(min(engine["ApiVersion"], _NEWEST_API, key=_numbers)))
+        with self._engine.told():
+            self._remove_strays()
 
     def platform(self) -> PlatformInfo:
         """See `SandboxBackend.platform`."""
@@ -93,45 +94,40 @@ class DockerBackend:
 
     def store(self, sandbox: Sandbox, image: str) -> int:
         """See `SandboxBackend.store`; the size is that of the layer above the machine image."""
-        machine = self._machine_image()
-        with tempfile.TemporaryFile() as archive, tempfile.TemporaryFile() as context:
+        with self._engine.told(), tempfile.TemporaryFile() as archive, tempfile.TemporaryFile() as context:
+            machine = self._machine_image()
             pack(sandbox, archive.write)
             dockerfile = _image_folder() / "environment.Dockerfile"
             _write_context(context, {"Dockerfile": dockerfile.read_bytes()}, archive)
             self._build(context, image, {"MACHINE": machine})
-        with self._connect() as api:
-            sizes = [api.inspect_image(name)["Size"] for name in (image, machine)]
-        return int(sizes[0] - sizes[1])
+            with self._engine.connect() as api:
+                sizes = [api.inspect_image(name)["Size"] for name in (image, machine)]
+            return int(sizes[0] - sizes[1])
 
     def has(self, image: str) -> bool:
         """See `SandboxBackend.has`; a build gives its name only to a complete image."""
-        try:
-            with self._connect() as api:
-                api.inspect_image(image)
-        except self._docker.errors.ImageNotFound:
-            return False
-        return True
+        self._engine.await_answer()
+        with self._engine.told(), self._engine.connect() as api:
+            return self._holds(api, image)
 
     def remove(self, image: str) -> None:
         """See `SandboxBackend.remove`."""
-        with contextlib.suppress(self._docker.errors.ImageNotFound), self._connect() as api:
+        missing = self._docker.errors.ImageNotFound
+        with self._engine.told(), contextlib.suppress(missing), self._engine.connect() as api:
             api.remove_image(image, force=True)
 
-    @contextlib.contextmanager
-    def _connect(self) -> Iterator[Any]:
-        """A client of its own for each use: the SDK's sessions are for one thread and must be closed."""
-        options = self._docker.utils.kwargs_from_env()
-        api = self._docker.APIClient(**options, version=self._api_version, timeout=_API_S)
+    def _holds(self, api: Any, image: str) -> bool:
         try:
-            yield api
-        finally:
-            api.close()
+            api.inspect_image(image)
+        except self._docker.errors.ImageNotFound:
+            return False
+        return True
 
     def _reach(self) -> Mapping[str, Any]:
         options = self._docker.utils.kwargs_from_env()
         try:
             _knock(options.get("base_url", _DEFAULT_SOCKET))
-            with self._connect() as api:
+            with Engine(self._docker, api_version="auto").connect() as api:
                 version: Mapping[str, Any] = api.version()
         except (self._docker.errors.DockerException, OSError) as error:
             raise SandboxUnavailable(f"No Docker Engine answers ({error}). {INSTALL_HINT}") from error
@@ -139,10 +135,11 @@ class DockerBackend:
 
     @contextlib.contextmanager
     def _open(self, image: str | None, limits: Limits, building: bool) -> Iterator[Sandbox]:
-        if image is not None and not self.has(image):
-            raise FileNotFoundError(f"No image {image!r} in this Docker Engine; build its environment first")
-        machine = image or self._machine_image()
-        with self._connect() as api:
+        self._engine.await_answer()
+        with self._engine.told(), self._engine.connect() as api:
+            if image is not None and not self._holds(api, image):
+                raise FileNotFoundError(f"No image {image!r} in this Docker Engine; build its environment first")
+            machine = image or self._machine_image()
             container = self._create(api, machine, limits, building)
             try:
                 with self._start(api, container) as sandbox:
@@ -156,11 +153,8 @@ class DockerBackend:
     def _start(self, api: Any, container: str) -> Iterator[AgentSandbox]:
         """The running agent of a container; it ends when its stdin does."""
         began = time.time()
-        try:
-            raw = api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-            api.start(container)
-        except self._docker.errors.APIError as error:
-            raise SandboxFailed(f"The container {container[:12]} did not start: {error}") from error
+        raw = api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        api.start(container)
         sock: socket.socket = getattr(raw, "_sock", raw)
         sandbox = AgentSandbox(AttachedAgent(sock, died_of_memory=lambda: self._saw_oom(container, began)))
         try:
@@ -225,7 +219,7 @@ class DockerBackend:
 
     def _saw_oom(self, container: str, since: float) -> bool:
         filters = {"container": container, "event": "oom"}
-        with self._connect() as api:
+        with self._engine.connect() as api:
             return any(True for _ in api.events(since=since, until=time.time() + 1, filters=filters))
 
     def _machine_image(self) -> str:
@@ -235,7 +229,9 @@ class DockerBackend:
                 dockerfile = (_image_folder() / "python.Dockerfile").read_bytes()
                 digest = hashlib.sha256(self._base_id().encode() + dockerfile).hexdigest()
                 name = f"gymforge/base:{digest[:12]}"
-                if not self.has(name):
+                with self._engine.connect() as api:
+                    present = self._holds(api, name)
+                if not present:
                     with tempfile.TemporaryFile() as context:
                         _write_context(context, {"Dockerfile": dockerfile}, None)
                         self._build(context, name, {"BASE_IMAGE": self._base_image})
@@ -244,8 +240,8 @@ class DockerBackend:
 
     def _base_id(self) -> str:
         try:
-            with self._connect() as api:
-                if not self.has(self._base_image):
+            with self._engine.connect() as api:
+                if not self._holds(api, self._base_image):
                     api.pull(*self._docker.utils.parse_repository_tag(self._base_image))
                 return str(api.inspect_image(self._base_image)["Id"])
         except self._docker.errors.APIError as error:
@@ -257,17 +253,20 @@ class DockerBackend:
     def _build(self, context: IO[bytes], tag: str, arguments: Mapping[str, str]) -> None:
         context.seek(0)
         log = ""
-        with self._connect() as api:
+        with self._engine.connect() as api:
             options = {"custom_context": True, "rm": True, "forcerm": True, "decode": True}
             for line in api.build(fileobj=context, tag=tag, buildargs=dict(arguments), **options):
                 log += str(line.get("stream", ""))
                 if "error" in line:
-                    raise SandboxFailed(f"The image {tag} does not build: {line['error']}\n{log[-2000:]}")
+                    raise SandboxFailed(
+                        f"The image {tag} does not build: {line['error']}. If the engine's disk is full, free some "
+                        f"(`docker system df`), then run the same command again.\n{log[-2000:]}"
+                    )
 
     def _remove_strays(self) -> None:
         """Remove containers of runs on this machine that were killed before they could."""
         prefix, _, _ = _run_name().rpartition(":")
-        with self._connect() as api:
+        with self._engine.connect() as api:
             for container in api.containers(all=True, filters={"label": RUN_LABEL}):
                 machine, _, owner = container["Labels"][RUN_LABEL].rpartition(":")
                 if machine == prefix and not _is_running(owner):
@@ -279,7 +278,7 @@ def _knock(url: str) -> None:
     scheme, _, path = url.partition("://")
     if scheme == "unix":
         with socket.socket(socket.AF_UNIX) as knocking:
-            knocking.settimeout(_API_S)
+            knocking.settimeout(_KNOCK_S)
             knocking.connect(path)
 
 
