@@ -50,8 +50,8 @@ def read_junit(content: bytes) -> Mapping[TestAddress, JunitResult]:
         ValueError: this is not a JUnit file.
     """
     try:
-        root = SafeElementTree.fromstring(content)
-    except (ParseError, DefusedXmlException) as error:
+        root = SafeElementTree.fromstring(content, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, LookupError) as error:  # a look-up of an encoding that nobody knows
         raise ValueError(f"not a JUnit file: {error}") from error
     results: dict[TestAddress, list[JunitResult]] = {}
     for case in root.iter("testcase"):

@@ -1,6 +1,7 @@
 """Run a repository's suite in a sandbox and read its report from the channel."""
 
 import json
+import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,9 @@ _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,16}\b")
 _TEMPORARY = re.compile(r"/tmp/(?:pytest-of-[^/\s]+/pytest-\d+|tmp[a-z0-9_]{6,})")  # noqa: S108 - text to normalise
 _DURATION = re.compile(r"\b\d+(?:\.\d+)?(?:ms| ?seconds?|s)\b")
 
+_LARGEST = 2**31 - 1
+_PHASES = frozenset({"setup", "call", "teardown"})
+_SAID = frozenset({"passed", "failed", "skipped"})
 _PRECEDENCE = (
     Outcome.TIMED_OUT,
     Outcome.ERROR,
@@ -209,7 +213,7 @@ class _ChannelReader:
         }
 
     def contradiction(self) -> str:
-        """pytest ends with 1 where a test or a module failed, so a report without any is not the whole truth."""
+        """The runner ends with 1 where a test or a module failed, so a report without any is not the whole truth."""
         failed = self.collection_errors or any(outcome.is_failure for outcome in self.final_outcomes().values())
         if TESTS_FAILED not in self.statuses or failed:
             return ""
@@ -227,47 +231,59 @@ class _ChannelReader:
             import_lines={path: tuple(sorted(lines)) for path, lines in sorted(self._imports.items())},
         )
 
+    # Each handler reads its whole record before it takes anything from it: a refused record leaves no trace.
+
     def _on_report(self, record: dict[str, Any]) -> None:
-        test, when = clean_text(record["t"]), record["when"]
-        outcome = _outcome(when, record["outcome"], xfail=bool(record["xfail"]))
+        test, when, said = _text(record["t"]), record["when"], record["outcome"]
+        if when not in _PHASES or said not in _SAID or not isinstance(record["xfail"], bool):
+            raise ValueError(said)
+        outcome = _outcome(when, said, xfail=record["xfail"])
+        duration_s = _seconds(record["duration_s"])
+        failure = None if record["failure"] is None else _failure(record["failure"])
         if outcome is not None:
             self.outcomes.setdefault(test, []).append(outcome)
-        self.durations_s[test] = self.durations_s.get(test, 0.0) + float(record["duration_s"])
-        if record["failure"] is not None and test not in self.failures:
-            self.failures[test] = _failure(record["failure"])
+        self.durations_s[test] = self.durations_s.get(test, 0.0) + duration_s
+        if failure is not None:
+            self.failures.setdefault(test, failure)
 
     def _on_collect_error(self, record: dict[str, Any]) -> None:
-        self.collection_errors[clean_text(record["path"])] = _failure(record["failure"])
+        self.collection_errors[_text(record["path"])] = _failure(record["failure"])
 
     def _on_died(self, record: dict[str, Any]) -> None:
         if record["t"] is not None:
-            test = clean_text(record["t"])
+            test, status = _text(record["t"]), _whole(record["status"], -_LARGEST, _LARGEST)
             self.outcomes.setdefault(test, []).append(Outcome.ERROR)
-            status = int(record["status"])
             how = f"signal {-status}" if status < 0 else f"exit status {status}"
             self.failures[test] = TestFailure(phase="process", message=f"the test process ended with {how}")
 
     def _on_timeout(self, record: dict[str, Any]) -> None:
+        test = None if record["t"] is None else _text(record["t"])
         self.timed_out = True
-        if record["t"] is not None:
-            test = clean_text(record["t"])
+        if test is not None:
             self.outcomes.setdefault(test, []).append(Outcome.TIMED_OUT)
             self.failures[test] = TestFailure(phase="process", message="the test went over its time limit")
 
     def _on_coverage_tests(self, record: dict[str, Any]) -> None:
+        names = [_text(name) for name in record["tests"]]
         known = self._covering_tests = self._covering_tests or []
         self._offsets = []
-        for name in map(clean_text, record["tests"]):
+        for name in names:
             if name not in self._numbers:
                 self._numbers[name] = len(known)
                 known.append(name)
             self._offsets.append(self._numbers[name])
 
     def _on_coverage(self, record: dict[str, Any]) -> None:
-        lines = self._lines.setdefault(record["path"], {})
-        for line, tests in record["lines"].items():
-            lines.setdefault(int(line), set()).update(self._offsets[test] for test in tests)
-        self._imports.setdefault(record["path"], set()).update(map(int, record["imports"]))
+        path, last = _text(record["path"]), len(self._offsets) - 1
+        lines = {
+            _whole(int(line), 0, _LARGEST): {self._offsets[_whole(test, 0, last)] for test in tests}
+            for line, tests in record["lines"].items()
+        }
+        imports = {_whole(line, 0, _LARGEST) for line in record["imports"]}
+        known = self._lines.setdefault(path, {})
+        for line, tests in lines.items():
+            known.setdefault(line, set()).update(tests)
+        self._imports.setdefault(path, set()).update(imports)
 
     def _on_gave_up(self, _record: dict[str, Any]) -> None:
         self.gave_up = True
@@ -276,16 +292,17 @@ class _ChannelReader:
         self.cut_short = True
 
     def _on_end(self, record: dict[str, Any]) -> None:
-        self.exit_code = int(record["exit"])
+        self.exit_code = _whole(record["exit"], -_LARGEST, _LARGEST)
         self.statuses.add(self.exit_code)
 
     def _on_refused(self, record: dict[str, Any]) -> None:
-        self.refused += int(record["n"])
+        self.refused += _whole(record["n"], 0, _LARGEST)
 
     def _on_done(self, record: dict[str, Any]) -> None:
+        self.exit_code = _whole(record["exit"], -_LARGEST, _LARGEST)
         self.done = True
-        self.exit_code = int(record["exit"])
-        self.statuses.add(self.exit_code)
+        if self.statuses:  # a process that died without a word of its own has not summed up its tests
+            self.statuses.add(self.exit_code)
 
 
 def _outcome(when: str, outcome: str, *, xfail: bool) -> Outcome | None:
@@ -301,14 +318,32 @@ def _outcome(when: str, outcome: str, *, xfail: bool) -> Outcome | None:
 
 def _failure(fields: dict[str, Any]) -> TestFailure:
     return TestFailure(
-        phase=str(fields["phase"]),
-        exception=str(fields["exception"])[:200],
-        message=normalise(clean_text(fields["message"]))[:2000],
-        path=clean_text(fields["path"]),
-        line=int(fields["line"]),
-        statement=clean_text(fields["statement"])[:1000],
-        trace=normalise(clean_text(fields["trace"]))[-4000:],
+        phase=_text(fields["phase"])[:200],
+        exception=_text(fields["exception"])[:200],
+        message=normalise(_text(fields["message"]))[:2000],
+        path=_text(fields["path"])[:4000],
+        line=max(0, _whole(fields["line"], -_LARGEST, _LARGEST)),
+        statement=_text(fields["statement"])[:1000],
+        trace=normalise(_text(fields["trace"]))[-4000:],
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return clean_text(value)
+
+
+def _whole(value: object, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(value)
+    return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(value)
+    return max(0.0, float(value))
 
 
 def clean_text(value: object) -> str:

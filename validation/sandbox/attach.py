@@ -3,6 +3,7 @@
 import select
 import socket
 import struct
+import time
 from collections.abc import Callable
 
 _HEADER = struct.Struct(">BxxxI")
@@ -30,8 +31,10 @@ class AttachedAgent:
 
     def receive(self, timeout_s: float) -> bytes:
         """See `Transport.receive`; what the agent itself writes to stderr is kept for `post_mortem`."""
+        deadline = time.monotonic() + timeout_s
         while True:
-            if not self._poll.poll(timeout_s * 1000):
+            # What comes on stderr alone must not put the time-out off.
+            if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000) or self._late(deadline):
                 raise TimeoutError
             wanted = self._left or _HEADER.size - len(self._header)
             data = self._socket.recv(min(wanted, 1 << 20))
@@ -56,6 +59,9 @@ class AttachedAgent:
     def post_mortem(self) -> str:
         """See `Transport.post_mortem`."""
         return self._stderr.decode(errors="replace").strip()
+
+    def _late(self, deadline: float) -> bool:
+        return not self._is_stdout and time.monotonic() > deadline
 
     def _take_header(self, data: bytes) -> None:
         self._header += data

@@ -38,6 +38,8 @@ _COUNTS_PER_NAMESPACE = (5, 14)
 """Linux before this counts all processes of the host's user against RLIMIT_NPROC, in and out of sandboxes."""
 
 _FRAME = struct.Struct(">IQ")
+_MAX_HEADER_BYTES = 64 * 1024
+_MAX_ERRNO = 4096
 _INTERRUPTED = "The sandbox was left in the middle of a command. Open a fresh one."
 _START_S = 60.0
 _FILE_S = 300.0
@@ -136,7 +138,7 @@ class AgentSandbox:
         Raises:
             SandboxFailed: it did not come; the message holds what the sandbox printed.
         """
-        self._receive_frame(time.monotonic() + _START_S)
+        self._receive_frame(time.monotonic() + _START_S, max_payload_bytes=0)
 
     def run(
         self,
@@ -192,27 +194,24 @@ class AgentSandbox:
         began = time.monotonic()
         self._send_frame(request, stdin)
         deadline = began + timeout_s + _GRACE_S
+        largest_bytes = max(2 * max_output_bytes, max_channel_bytes)
+        left_bytes = max_channel_bytes
         try:
-            header, payload = self._receive_frame(deadline)
+            header, payload = self._receive_frame(deadline, max_payload_bytes=largest_bytes)
             while header.get("event") == "channel":
+                left_bytes -= len(payload)
+                if left_bytes < 0:
+                    raise self._died("its agent sent more on the channel than was asked for")
                 sink(payload)
-                header, payload = self._receive_frame(deadline)
+                header, payload = self._receive_frame(deadline, max_payload_bytes=largest_bytes)
+            answer = self._read_result(header, payload)
         except SandboxFailed:
             # The agent itself fell to the memory limit: that is an answer about this command, the sandbox's last.
             if not (self._oom_since(oom_before) or self._transport.died_of_memory()):
                 raise
             return _killed_with_its_sandbox(time.monotonic() - began)
         self._dead = ""
-        return CommandResult(
-            exit_code=header["exit_code"],
-            stdout=payload[: header["stdout_bytes"]],
-            stderr=payload[header["stdout_bytes"] :],
-            channel=b"",
-            timed_out=header["timed_out"],
-            out_of_memory=header["out_of_memory"] or self._oom_since(oom_before),
-            truncated=header["truncated"],
-            duration_s=header["duration_s"],
-        )
+        return answer.model_copy(update={"out_of_memory": answer.out_of_memory or self._oom_since(oom_before)})
 
     def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
         """See `Sandbox.put`.
@@ -229,10 +228,14 @@ class AgentSandbox:
 
     def _ask(self, request: Mapping[str, Any], payload: bytes) -> bytes:
         self._send_frame(request, payload)
-        header, answer = self._receive_frame(time.monotonic() + _FILE_S)
+        largest_bytes = request.get("max_bytes", 0)
+        header, answer = self._receive_frame(time.monotonic() + _FILE_S, max_payload_bytes=largest_bytes)
+        if "errno" in header and (type(header["errno"]) is not int or not 0 < header["errno"] < _MAX_ERRNO):
+            raise self._died("its agent broke the protocol: an error without a number")
         self._dead = ""
         if "errno" not in header:
             return answer
+        header.setdefault("error", "")
         missing = request["op"] == "get" and header["error"] != f"more than {request.get('max_bytes')} bytes"
         if missing:
             raise FileNotFoundError(
@@ -258,10 +261,30 @@ class AgentSandbox:
         except OSError as error:
             raise self._died(f"it does not take requests any more ({error})") from error
 
-    def _receive_frame(self, deadline: float) -> tuple[dict[str, Any], bytes]:
+    def _receive_frame(self, deadline: float, *, max_payload_bytes: int) -> tuple[dict[str, Any], bytes]:
+        """One frame of an agent that may have been taken over: of a bounded size, in time, or none."""
+        if time.monotonic() > deadline:
+            raise self._died("it did not answer in time")
         json_bytes, payload_bytes = _FRAME.unpack(self._receive(_FRAME.size, deadline))
-        header = json.loads(self._receive(json_bytes, deadline))
+        if json_bytes > _MAX_HEADER_BYTES or payload_bytes > max_payload_bytes:
+            raise self._died(f"its agent broke the protocol: a frame of {json_bytes} and {payload_bytes} bytes")
+        try:
+            header = json.loads(self._receive(json_bytes, deadline))
+        except (ValueError, RecursionError):
+            raise self._died("its agent broke the protocol: a header that is not JSON") from None
+        if not isinstance(header, dict):
+            raise self._died("its agent broke the protocol: a header that is not an object")
         return header, self._receive(payload_bytes, deadline)
+
+    def _read_result(self, header: dict[str, Any], payload: bytes) -> CommandResult:
+        stdout_bytes = header.pop("stdout_bytes", None)
+        if type(stdout_bytes) is not int or not 0 <= stdout_bytes <= len(payload):
+            raise self._died("its agent broke the protocol: a result without its output")
+        fields = {"stdout": payload[:stdout_bytes], "stderr": payload[stdout_bytes:], "channel": b""}
+        try:
+            return CommandResult.model_validate({**header, **fields}, strict=True)
+        except ValueError:
+            raise self._died("its agent broke the protocol: a result that is none") from None
 
     def _receive(self, size: int, deadline: float) -> bytes:
         while len(self._buffer) < size:
