@@ -4,10 +4,11 @@ import importlib
 from pathlib import Path
 from typing import Protocol, cast
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from extractors.profile_file import ProfileFile, read_profile_file, resolve_paths
+from extractors.python_project.requirements import read_requirement
 from schemas.errors import InvalidInput, ProfileFailed
 from schemas.repo import Language, RepoProfile
 
@@ -70,7 +71,7 @@ def _check_install(values: ProfileFile) -> None:
     for key in ("requirements", "build_requires"):
         for text in values.install.get(key, ()):
             try:
-                Requirement(text)
+                read_requirement(text)
             except InvalidRequirement as error:
                 what = f"{text!r}, which is not a requirement ({str(error).splitlines()[0]})"
                 msg = f"{values.where}: install.{key} holds {what}; write it such as pytest>=8"

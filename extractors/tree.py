@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import stat
 import tomllib
 from functools import cached_property
@@ -16,6 +17,9 @@ _MAX_DEPTH = 40
 
 # Left by tools, never part of a package; hidden folders are left out by their dot.
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "__pypackages__"})
+
+# Python's own reader takes a time that grows with the square of the parts.
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""")
 
 
 class Tree:
@@ -111,6 +115,9 @@ class Tree:
 
 def parse_toml(text: str, *, path: str) -> dict[str, Any]:
     """TOML text as a mapping; a failure names `path`."""
+    if _LONG_KEY.search(text):
+        msg = f"{path} holds a dotted key of over 100 parts; gymforge does not read such files"
+        raise ProfileFailed(msg)
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -126,7 +133,8 @@ def parse_ini(text: str, *, path: str) -> configparser.ConfigParser:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
         parser.read_string(text, source=path)
-    except configparser.Error as error:
+    except (configparser.Error, AttributeError) as error:
+        # Before Python 3.13 a line that goes on under an option without a value is an AttributeError of its own.
         msg = f"{path} is not a valid INI file: {' '.join(str(error).split())}"
         raise ProfileFailed(msg) from None
     return parser

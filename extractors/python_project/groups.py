@@ -11,6 +11,8 @@ from extractors.python_project.requirements import NOTHING, Found, parse_require
 
 _TEST_NAMES = ("test", "tests", "testing", "pytest", "unittest", "unittests", "unit-tests", "test-suite")
 _DEV_NAMES = ("dev", "develop", "development", "devel")
+_MAX_LINES = 1000
+_MAX_INCLUDED = 100
 _ALL_NAMES = ("all", "full", "complete")
 
 # What a developer's group holds beside the tests' needs. Each is a risk to the environment, and no suite needs it
@@ -110,23 +112,26 @@ def dependency_groups(raw: Mapping[str, object], *, own_name: str) -> list[Group
     """The groups of `[dependency-groups]` (PEP 735), with the groups that they include."""
     table: dict[str, object] = {canonicalize_name(name): value for name, value in raw.items()}
 
-    def lines(name: str, seen: set[str]) -> list[str]:
-        value = table.get(name)
-        if not isinstance(value, list) or name in seen:
-            return []
-        seen.add(name)
+    def lines(name: str) -> list[str]:
         result: list[str] = []
-        for item in value:
+        seen: set[str] = set()
+        waiting: list[object] = [{"include-group": name}]
+        while waiting and len(result) < _MAX_LINES:
+            item = waiting.pop()
             if isinstance(item, str):
                 result.append(item)
             elif isinstance(item, dict) and isinstance(item.get("include-group"), str):
-                result += lines(canonicalize_name(item["include-group"]), seen)
+                included = canonicalize_name(item["include-group"])
+                value = table.get(included)
+                if isinstance(value, list) and included not in seen and len(seen) < _MAX_INCLUDED:
+                    seen.add(included)
+                    waiting += reversed(value)
         return result
 
     return [
         Group(
             name,
-            parse_requirements(lines(name, set()), own_name=own_name),
+            parse_requirements(lines(name), own_name=own_name),
             f"pyproject.toml [dependency-groups] {name}",
         )
         for name in sorted(table)

@@ -3,11 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 
 from extractors.python_project.poetry import poetry_extras, poetry_requirements, version_specifier
-from extractors.python_project.requirements import NOTHING, Found, parse_requirements, requirements_file
+from extractors.python_project.requirements import (
+    NOTHING,
+    Found,
+    parse_requirements,
+    read_requirement,
+    requirements_file,
+)
 from extractors.python_project.setup_files import SetupFiles
 from extractors.tree import Tree, strings, table
 
@@ -82,7 +88,7 @@ def _build_requires(pyproject: Mapping[str, Any], setup: SetupFiles) -> tuple[tu
 
 def _name(requirement: str) -> str:
     try:
-        return canonicalize_name(Requirement(requirement).name)
+        return canonicalize_name(read_requirement(requirement).name)
     except InvalidRequirement:
         return requirement
 

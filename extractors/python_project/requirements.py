@@ -17,6 +17,7 @@ _MAX_INCLUDES = 20
 _EDITABLE = re.compile(r"^(?:-e|--editable)[\s=]*")
 _SELF = re.compile(r"^(?:file:)?\.(?:/)?(?:\[(?P<extras>[^\]]*)\])?(?:\s*;.*)?$")
 _MAX_LINE = 2000
+_MAX_PARENTHESES = 50
 
 
 class Found(NamedTuple):
@@ -37,6 +38,18 @@ class Found(NamedTuple):
 NOTHING = Found()
 
 
+def read_requirement(text: str) -> Requirement:
+    """One requirement, of a size that its readers can take.
+
+    Raises:
+        InvalidRequirement: it is none, or nested absurdly.
+    """
+    if len(text) > _MAX_LINE or text.count("(") > _MAX_PARENTHESES:
+        msg = f"{text[:40]!r}... is longer than {_MAX_LINE} characters, or has over {_MAX_PARENTHESES} parentheses"
+        raise InvalidRequirement(msg)
+    return Requirement(text)
+
+
 def parse_requirements(lines: Iterable[str], *, own_name: str = "") -> Found:
     """Requirement strings; a reference to the project itself (`own_name`, or `.`) becomes its extras."""
     kept: list[str] = []
@@ -53,7 +66,7 @@ def parse_requirements(lines: Iterable[str], *, own_name: str = "") -> Found:
             extras += [part.strip() for part in (own["extras"] or "").split(",") if part.strip()]
             continue
         try:
-            requirement = Requirement(line)
+            requirement = read_requirement(line)
         except InvalidRequirement:
             left_out.append(f"{scrub(line)[:80]} (not a requirement that an index can serve)")
             continue

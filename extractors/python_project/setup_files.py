@@ -28,6 +28,7 @@ class SetupFiles(NamedTuple):
     where: str = ""
 
 
+_MAX_FILES = 20
 _MUTATORS = frozenset({"append", "extend", "insert", "pop", "remove", "setdefault", "update"})
 
 
@@ -88,7 +89,7 @@ def _listed(files: Tree, text: str | None) -> list[str]:
     text = (text or "").strip()
     if text.startswith("file:"):
         names = [name.strip() for name in text.removeprefix("file:").replace("\n", ",").split(",") if name.strip()]
-        text = "\n".join(files.read(name) or "" for name in names)
+        text = "\n".join(files.read(name) or "" for name in list(dict.fromkeys(names))[:_MAX_FILES])
     parts = text.splitlines() if "\n" in text else text.split(";")
     lines = [line.split(" #", 1)[0].strip() for line in parts]
     return [line for line in lines if line and not line.startswith(("#", "-"))]

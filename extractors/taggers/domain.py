@@ -1,18 +1,19 @@
 """What a task is about: labels of a closed list, each with a score and its evidence."""
 
-import configparser
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 
 from extractors.index import RepoIndex
+from extractors.python_project.requirements import read_requirement
 from extractors.taggers.domain_signals import DOMAINS, IMPORT_NAMES, OTHER, TEST_DEPENDENCIES, Signals
+from extractors.tree import parse_ini, parse_toml, table
+from schemas.errors import ProfileFailed
 from schemas.tasks import DomainLabel
 
 VERSION = "1"
@@ -163,7 +164,7 @@ def _dependency_names(requirements: tuple[str, ...]) -> set[str]:
     names: set[str] = set()
     for text in requirements:
         try:
-            names.add(canonicalize_name(Requirement(text).name))
+            names.add(canonicalize_name(read_requirement(text).name))
         except InvalidRequirement:
             continue  # The profile's reader judges requirements; one that it kept and cannot be read is no evidence.
     return names
@@ -174,19 +175,17 @@ def _declared(index: RepoIndex) -> tuple[tuple[str, ...], tuple[str, ...]]:
     classifiers: set[str] = set()
     keywords: set[str] = set()
     try:
-        project = tomllib.loads(_text(index, "pyproject.toml")).get("project", {})
-    except (tomllib.TOMLDecodeError, RecursionError):
+        project = table(parse_toml(_text(index, "pyproject.toml"), path="pyproject.toml"), "project")
+    except ProfileFailed:
         project = {}
-    if isinstance(project, dict):
-        classifiers.update(_strings(project.get("classifiers")))
-        keywords.update(_strings(project.get("keywords")))
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    classifiers.update(_strings(project.get("classifiers")))
+    keywords.update(_strings(project.get("keywords")))
     try:
-        parser.read_string(_text(index, "setup.cfg"))
-    except configparser.Error:
-        parser.clear()
-    classifiers.update(parser.get("metadata", "classifiers", fallback="").splitlines())
-    keywords.update(re.split(r"[,\n]", parser.get("metadata", "keywords", fallback="")))
+        parser = parse_ini(_text(index, "setup.cfg"), path="setup.cfg")
+    except ProfileFailed:
+        parser = parse_ini("", path="setup.cfg")
+    classifiers.update((parser.get("metadata", "classifiers", fallback="") or "").splitlines())
+    keywords.update(re.split(r"[,\n]", parser.get("metadata", "keywords", fallback="") or ""))
     setup = _text(index, "setup.py").encode()
     classifiers.update(match.decode() for match in _SETUP_CLASSIFIER.findall(setup))
     return tuple(sorted(filter(None, map(str.strip, classifiers)))), tuple(
