@@ -23,6 +23,7 @@ from validation.wheelhouse import Wheel
 from validation.workbench import BUILD_ENV, DIST, StepFailed, Workbench
 
 _MAX_REQUIREMENTS = 500
+_MAX_PYPROJECT_BYTES = 1024 * 1024
 
 _TIDY = """\
 import json, os, shutil, sys
@@ -54,9 +55,13 @@ class Project(NamedTuple):
 
 
 def declared_name(tree: Path) -> str:
-    """The normalised name that `pyproject.toml` declares; empty where it does not."""
+    """The normalised name that `pyproject.toml` declares; empty where it does not, or is no file of the tree's own."""
+    path = tree / "pyproject.toml"
+    # A link could name any file of the host, or a device that never ends.
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > _MAX_PYPROJECT_BYTES:
+        return ""
     try:
-        table = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
         return str(canonicalize_name(table["name"]))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError):
         return ""

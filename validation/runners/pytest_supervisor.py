@@ -136,11 +136,6 @@ class Supervisor:
                 for line in lines:
                     record = self.accept(line)
                     event = record.get("e")
-                    if event == "collected":
-                        self.collected = record["n"]
-                        continue
-                    if event == "report":
-                        self.reported.add(record["t"])
                     if event == "start":
                         current = record["t"]
                         deadline = time.monotonic() + self.limit_s(current)
@@ -165,17 +160,22 @@ class Supervisor:
         return current, ended, killed, status
 
     def accept(self, line):
-        """The worker's record in a line; an empty one for a line that is not the worker's."""
+        """The worker's record in a line to act on; an empty one for a line that is not the worker's."""
         record = None
         if line.startswith(self.token):
             try:
                 record = json.loads(line[len(self.token) :])
             except (ValueError, RecursionError):
                 record = None
-        if isinstance(record, dict) and isinstance(record.get("e"), str):
-            return record
-        self.refused += 1
-        return {}
+        if not isinstance(record, dict) or not isinstance(record.get("e"), str):
+            self.refused += 1
+            return {}
+        if record["e"] == "collected":
+            self.collected = record["n"]
+            return {}
+        if record["e"] == "report":
+            self.reported.add(record["t"])
+        return record
 
     def limit_s(self, test):
         return self.settings["limits_s"].get(test, self.settings["default_limit_s"])

@@ -59,10 +59,15 @@ class Reporter:
         self.coverage._warn_no_data = False
         self.coverage.start()
 
+    def pytest_sessionstart(self, session):
+        cache = getattr(session.config, "cache", None)
+        if cache is not None:
+            cache.set = forgiving(cache.set)
+
     def pytest_collection_modifyitems(self, config, items):
         wanted = self.settings["select"]
         wanted = None if wanted is None else set(wanted)
-        keep = [i for i in items if (wanted is None or i.nodeid in wanted) and i.nodeid not in self.finished]
+        keep = [i for i in items if (wanted is None or test_id(i) in wanted) and test_id(i) not in self.finished]
         if self.settings["shuffle_seed"] is not None:
             keep = shuffled(keep, self.settings["shuffle_seed"])
         if len(keep) != len(items):
@@ -71,7 +76,7 @@ class Reporter:
         items[:] = keep
 
     def pytest_collection_finish(self, session):
-        self.send(e="collected", n=len({item.nodeid for item in session.items}))
+        self.send(e="collected", n=len({test_id(item) for item in session.items}))
 
     def pytest_collectstart(self):
         reseed()
@@ -79,12 +84,12 @@ class Reporter:
     def pytest_collectreport(self, report):
         if report.failed:
             failure = self.failures.pop(("collect", report.nodeid), None) or trace_only(report, "collect")
-            self.send(e="collect_error", path=report.nodeid, failure=failure)
+            self.send(e="collect_error", path=test_id(report), failure=failure)
 
     def pytest_runtest_logstart(self, nodeid):
-        self.send(e="start", t=nodeid)
+        self.send(e="start", t=text(nodeid))
         if self.coverage is not None:
-            self.coverage.switch_context(nodeid)
+            self.coverage.switch_context(text(nodeid))
         reseed()
 
     def pytest_runtest_makereport(self, item, call):
@@ -100,7 +105,7 @@ class Reporter:
             failure["trace"] = text(report.longreprtext)[-TRACE_LIMIT:] if self.traces <= TRACES else ""
         self.send(
             e="report",
-            t=report.nodeid,
+            t=test_id(report),
             when=report.when,
             outcome=report.outcome,
             xfail=hasattr(report, "wasxfail"),
@@ -161,6 +166,23 @@ def reseed():
     numpy = sys.modules.get("numpy")
     if numpy is not None and hasattr(numpy, "random"):
         numpy.random.seed(0)
+
+
+def forgiving(write):
+    """Pytest's cache cannot hold the id of a test whose file's name is no text, and takes its session down for it."""
+
+    def write_or_not(key, value):
+        try:
+            write(key, value)
+        except UnicodeEncodeError:
+            pass
+
+    return write_or_not
+
+
+def test_id(of):
+    """The id of an item or a report as the host knows it: bytes of a file's name that are no text are escaped."""
+    return text(of.nodeid)
 
 
 def text(value):

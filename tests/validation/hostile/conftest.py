@@ -17,10 +17,11 @@ from extractors.profile import profile_repository
 from schemas.repo import RepoProfile
 from validation.baseline import BaselineSettings, measure_baseline
 from validation.environment import build_environment
-from validation.sandbox.protocol import MIB, Limits, SandboxBackend
+from validation.sandbox.protocol import MIB, TESTBED, Limits, SandboxBackend
 from validation.sandbox.select import open_backend
-from validation.suite import frozen_test_command, with_runner
-from validation.validate import Suite, prove
+from validation.suite import SuiteOptions, frozen_test_command, run_suite, with_runner
+from validation.validate import Suite
+from validation.verdict import failing_tests, passing_tests
 
 ROOT = Path(__file__).parents[3]
 CACHE = ROOT / "build" / "test-cache"
@@ -42,7 +43,80 @@ FILES: Mapping[str, str] = {
     "tests/test_files.py": (
         "import calc, deed\ndef test_writes(tmp_path): (tmp_path / 'x').write_bytes(bytes(4096))\n"
     ),
+    "odd.py": "def odd(value):\n    return 1\n",
 }
+ODD_IDS = (
+    "a b",
+    "case-1",
+    "case-1-extended",
+    "log(photon / m**2 s)",
+    "log(photon",
+    "[",
+    "x]",
+    "[a][b",
+    "a\nb",
+    " - ",
+    "x - AssertionError: expected 1 got 2",
+    "PASSED x",
+    "FAILED tests/test_calc.py::test_add",
+    "tests/test_calc.py::test_add PASSED",
+    "::",
+    "a::b::c",
+    "x" * 1500,
+    "x" * 1500 + "y",
+    "m\u207b\xb9 \u6570",
+    "[100%]",
+    "100%",
+    "\x1b[31mred",
+    "same",
+    "same",
+    '{"e": "end"}',
+    "trailing ",
+    "\\",
+    "",
+)
+"""Names that people give to parameters, and some that nobody should; every second one fails where `odd` is wrong."""
+
+TEST_IDS = f"""
+import pytest
+from odd import odd
+
+@pytest.mark.parametrize("value", range({len(ODD_IDS)}), ids={ODD_IDS!r})
+def test_id(value):
+    assert odd(value) == 1 or value % 2
+"""
+ODD_MODULE = "import {0}\nfrom odd import odd\ndef test_odd():\n    assert odd(-1) == {0}.ONE\n"
+
+
+class Outside(NamedTuple):
+    """A folder of the host that links in the repository lead to."""
+
+    folder: Path
+    secret: str
+
+
+def odd_files(source: Path, outside: Outside) -> None:
+    """Names with newlines and invalid UTF-8, and links that lead out of the tree or nowhere."""
+    (source / "tests/test_ids.py").write_text(TEST_IDS)
+    for name, module in ((b"test_new\nline.py", "new_line"), (b"test_\xff\xfe.py", "undecodable")):
+        (source / "tests" / os.fsdecode(name)).write_text(ODD_MODULE.format(module))
+        (source / f"{module}.py").write_text("ONE = 1\n")
+    for name in (b"source\nmodule.py", b"source_\xff.py", b"-rf", b"a\\b.py", b"--collect-only"):
+        (source / os.fsdecode(name)).write_text("VALUE = 1\n")
+    (source / ".hidden").mkdir()
+    for name, target in {
+        "tests/test_link.py": outside.folder / "test_outside.py",
+        "link.py": outside.folder / "source.py",
+        "etc": "/etc",
+        "outside": outside.folder,
+        "tests/outside": outside.folder,
+        "loop": "loop",
+        ".hidden/up": "..",
+        "README.md": outside.folder / "canary",
+        "LICENSE": outside.folder / "canary",
+        "setup.cfg": outside.folder / "setup.cfg",
+    }.items():
+        (source / name).symlink_to(target)
 
 
 @pytest.fixture(
@@ -180,28 +254,47 @@ def _prove_that_canaries_sing(host: Host) -> None:
         listener.connections = 0
 
 
+class Judged(NamedTuple):
+    """What one run says of the well-behaved candidate."""
+
+    failing: tuple[str, ...]
+    passing: tuple[str, ...]
+    complete: bool
+    contradiction: str
+    refused_records: int
+
+
 class Prepared(NamedTuple):
     suite: Suite
     profile: RepoProfile
-    alone: str
-    """What the well-behaved candidate is judged in a session of its own."""
+    alone: Judged
+    """The well-behaved candidate in a session of its own."""
 
 
-Prepare = Callable[..., Prepared]
+Prepare = Callable[[str], Prepared]
 
 
-def commit(source: Path, files: Mapping[str, str], more: Callable[[Path], object] = lambda _: None) -> None:
-    """A repository of these files, and of what `more` makes in it."""
+def commit(source: Path, files: Mapping[str, str]) -> None:
+    """A folder with these files, as a repository of one commit."""
     for name, text in files.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(text)
-    more(source)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t.example"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *command], cwd=source, check=True, capture_output=True)
 
 
 WELL_BEHAVED = {"calc.py": CALC.replace("a + b", "a - b").encode()}
+
+
+def judge_well_behaved(suite: Suite) -> Judged:
+    options = SuiteOptions(limits_s=suite.baseline.test_limits_s, suite_limit_s=suite.baseline.suite_limit_s)
+    with suite.backend.open(suite.image, limits=suite.limits) as sandbox:
+        for path, content in WELL_BEHAVED.items():
+            sandbox.put(f"{TESTBED}/{path}", content)
+        run = run_suite(sandbox, suite.test_command, options=options)
+    found = [tests(suite.baseline, run.report) for tests in (failing_tests, passing_tests)]
+    return Judged(*found, run.complete, run.contradiction, run.refused_records)
 
 
 @pytest.fixture(scope="session")
@@ -219,18 +312,31 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sandbo
 
 
 @pytest.fixture(scope="session")
-def prepare(backends: Callable[[str], SandboxBackend], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepare]:
-    """Walk to the baseline as the pipeline does; once a session for each name and sandbox."""
-    made: dict[tuple[str, str], Prepared] = {}
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
+    folder = tmp_path_factory.mktemp("outside")
+    secret = f"canary-{secrets.token_hex(12)}"
+    (folder / "canary").write_text(f"MIT License {secret}\n")
+    (folder / "source.py").write_text(f"SECRET = {secret!r}\n")
+    (folder / "test_outside.py").write_text(f"def test_outside(): assert not {secret!r}\n")
+    (folder / "setup.cfg").write_text(f"[metadata]\nname = {secret}\n[options]\ninstall_requires = {secret}\n")
+    return Outside(folder, secret)
 
-    def walk(
-        kind: str, name: str, files: Mapping[str, str], more: Callable[[Path], object] = lambda _: None
-    ) -> Prepared:
-        if (kind, name) in made:
-            return made[kind, name]
-        folder = tmp_path_factory.mktemp(name)
-        commit(folder / name, files, more)
-        checkout = acquire(str(folder / name), ref=None, cache_dir=folder / "cache", destination=folder / "tree")
+
+@pytest.fixture(scope="session")
+def prepare(
+    backends: Callable[[str], SandboxBackend], outside: Outside, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prepare]:
+    """Walk to the baseline as the pipeline does; once a session for each sandbox."""
+    made: dict[str, Prepared] = {}
+
+    def walk(kind: str) -> Prepared:
+        if kind in made:
+            return made[kind]
+        folder = tmp_path_factory.mktemp("calc")
+        (folder / "calc" / "tests").mkdir(parents=True)
+        odd_files(folder / "calc", outside)
+        commit(folder / "calc", FILES)
+        checkout = acquire(str(folder / "calc"), ref=None, cache_dir=folder / "cache", destination=folder / "tree")
         profile = profile_repository(checkout.path)
         backend = backends(kind)
         environment = build_environment(
@@ -247,8 +353,9 @@ def prepare(backends: Callable[[str], SandboxBackend], tmp_path_factory: pytest.
             settings=BaselineSettings(test_limit_s=20.0),
         )
         suite = Suite(backend, environment.image_name, command, baseline, profile.environment, LIMITS)
-        made[kind, name] = Prepared(suite, profile, prove(suite, WELL_BEHAVED).verdict.model_dump_json())
-        return made[kind, name]
+        made[kind] = Prepared(suite, profile, judge_well_behaved(suite))
+        assert made[kind].alone.failing == ("tests/test_calc.py::test_add",)
+        return made[kind]
 
     yield walk
     for prepared in made.values():
@@ -258,17 +365,17 @@ def prepare(backends: Callable[[str], SandboxBackend], tmp_path_factory: pytest.
 @pytest.fixture
 def prepared(kind: str, prepare: Prepare) -> Iterator[Prepared]:
     """The repository above; when the test is over, a well-behaved candidate is judged as in a session of its own."""
-    found = prepare(kind, "calc", FILES)
+    found = prepare(kind)
     yield found
-    assert prove(found.suite, WELL_BEHAVED).verdict.model_dump_json() == found.alone
+    assert judge_well_behaved(found.suite) == found.alone
 
 
 def processes_with(marker: str) -> int:
     """Processes on this machine, in any namespace below ours, that were started with this argument."""
     found = 0
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            found += marker.encode() in Path("/proc", name, "cmdline").read_bytes().split(b"\0")
+            found += marker.encode() in (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
     return found
@@ -296,6 +403,11 @@ def sampled() -> Iterator[Callable[[Callable[[], Any]], list[Any]]]:
     stop.set()
     for thread in threads:
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def odd_ids() -> tuple[str, ...]:
+    return ODD_IDS
 
 
 @pytest.fixture(scope="session")

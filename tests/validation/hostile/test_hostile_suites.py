@@ -20,19 +20,18 @@ def deed(body: str, *, facts: str = "") -> dict[str, bytes]:
     return {"deed.py": f"{facts}\ndef act():\n{textwrap.indent(textwrap.dedent(body), '    ')}\n".encode()}
 
 
-def breaks(proof: Proof, *tests: str) -> bool:
+def breaks(prepared, proof: Proof, *tests: str) -> bool:
     """Whether it is accepted with exactly these tests broken, and every other one passing."""
-    everything = {DEED_TEST, *CALC_TESTS, FILES_TEST}
     verdict = proof.verdict
     return (verdict.status, set(verdict.fail_to_pass), set(verdict.pass_to_pass)) == (
         VerdictStatus.ACCEPTED,
         set(tests),
-        everything - set(tests),
+        prepared.suite.baseline.passing - set(tests),
     )
 
 
 def test_a_plain_bug_breaks_its_test_and_no_other(prepared) -> None:
-    assert breaks(prove(prepared.suite, deed("return 'other'")), DEED_TEST)
+    assert breaks(prepared, prove(prepared.suite, deed("return 'other'")), DEED_TEST)
 
 
 def test_forking_without_end(prepared, host, sampled, count_processes) -> None:
@@ -48,7 +47,7 @@ def test_forking_without_end(prepared, host, sampled, count_processes) -> None:
         return "done"
     """
     proof = prove(prepared.suite, deed(body))
-    assert breaks(proof, DEED_TEST)
+    assert breaks(prepared, proof, DEED_TEST)
     assert proof.failures[DEED_TEST].exception == "BlockingIOError"
     assert 10 < max(seen) <= prepared.suite.limits.processes + 4
     assert count_processes(marker) == 0
@@ -95,7 +94,7 @@ def test_filling_every_disk(prepared, host) -> None:
         return "filled" if stopped == 7 else "done"
     """
     # What comes later finds no room, which is the bug's doing as well.
-    assert breaks(prove(prepared.suite, deed(body)), DEED_TEST, FILES_TEST)
+    assert breaks(prepared, prove(prepared.suite, deed(body)), DEED_TEST, FILES_TEST)
 
 
 def test_deleting_its_own_tree(prepared, host) -> None:
@@ -105,7 +104,7 @@ def test_deleting_its_own_tree(prepared, host) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         return "gone" if not os.listdir("/testbed") else "done"
     """
-    assert breaks(prove(prepared.suite, deed(body, facts=host.facts)), DEED_TEST)
+    assert breaks(prepared, prove(prepared.suite, deed(body, facts=host.facts)), DEED_TEST)
 
 
 @pytest.mark.parametrize("target", ["os.getppid()", "-1"], ids=["its-parent", "all-that-it-sees"])
@@ -143,7 +142,7 @@ def test_opening_sockets_to_the_host(prepared, host) -> None:
         return f"reached {reached}" if reached else "nobody"
     """
     proof = prove(prepared.suite, deed(body, facts=host.facts))
-    assert breaks(proof, DEED_TEST)
+    assert breaks(prepared, proof, DEED_TEST)
     assert "nobody" in proof.failures[DEED_TEST].message
 
 
@@ -167,7 +166,7 @@ def test_a_socket_that_it_opens_is_not_the_hosts(prepared, host, sampled) -> Non
         return "listened"
     """
     answers = sampled(call)
-    assert breaks(prove(prepared.suite, deed(body)), DEED_TEST)
+    assert breaks(prepared, prove(prepared.suite, deed(body)), DEED_TEST)
     assert len(answers) > 10
     assert not any(answers)
 
@@ -193,7 +192,7 @@ def test_reading_the_hosts_files_and_environment(prepared, host) -> None:
         raise RuntimeError(f"{len(found)} found: {found}")
     """
     proof = prove(prepared.suite, deed(f'{body}\n        """canary-in-its-own-tree"""', facts=host.facts))
-    assert breaks(proof, DEED_TEST)
+    assert breaks(prepared, proof, DEED_TEST)
     told = proof.failures[DEED_TEST].model_dump_json()
     # What it may read it finds and tells, so the search and the way out work.
     assert "canary-in-its-own-tree" in told
@@ -221,7 +220,7 @@ def test_writing_outside(prepared, host) -> None:
         return f"wrote {written}"
     """
     proof = prove(prepared.suite, deed(body, facts=host.facts))
-    assert breaks(proof, DEED_TEST)
+    assert breaks(prepared, proof, DEED_TEST)
     assert AGENT_PATH.read_bytes() == agent
 
 
@@ -271,7 +270,7 @@ def test_printing_fake_results(prepared, host) -> None:
         return "forged"
     """
     proof = prove(prepared.suite, deed(body))
-    assert breaks(proof, DEED_TEST)
+    assert breaks(prepared, proof, DEED_TEST)
     assert "ghost" not in proof.verdict.model_dump_json()
 
 
@@ -286,7 +285,7 @@ def test_printing_gigabytes(prepared, host) -> None:
         sys.stdout.write("x" * (50 << 20))
         return "printed"
     """
-    assert breaks(prove(prepared.suite, deed(body)), DEED_TEST)
+    assert breaks(prepared, prove(prepared.suite, deed(body)), DEED_TEST)
 
 
 def test_flooding_the_result_channel(prepared, host) -> None:
@@ -302,7 +301,7 @@ def test_flooding_the_result_channel(prepared, host) -> None:
                 pass
         return "flooded"
     """
-    assert breaks(prove(prepared.suite, deed(body)), DEED_TEST)
+    assert breaks(prepared, prove(prepared.suite, deed(body)), DEED_TEST)
 
 
 def test_closing_and_replacing_the_result_channel(prepared, host) -> None:
@@ -319,7 +318,7 @@ def test_closing_and_replacing_the_result_channel(prepared, host) -> None:
         return "done"
     """
     proof = prove(prepared.suite, deed(body))
-    assert breaks(proof, DEED_TEST)
+    assert breaks(prepared, proof, DEED_TEST)
     assert proof.failures[DEED_TEST].phase == "process"
 
 
@@ -327,5 +326,40 @@ def test_hostile_already_when_it_is_imported(prepared, host) -> None:
     """The deed is done while modules are collected: the module does not load, the rest is judged."""
     source = f"{host.facts}\nimport shutil, os\nfor place in (*FOLDERS, HOME, '/env'): shutil.rmtree(place, ignore_errors=True)\n"
     proof = prove(prepared.suite, {"deed.py": f"{source}raise SystemError(os.getpid())\n".encode()})
-    assert breaks(proof, DEED_TEST, FILES_TEST)
+    assert breaks(prepared, proof, DEED_TEST, FILES_TEST)
     assert prepared.suite.baseline.stable[DEED_TEST] is Outcome.PASSED
+
+
+# The repository itself: names and links
+
+
+ODD_TESTS = ("tests/test_new\nline.py::test_odd", "tests/test_\\udcff\\udcfe.py::test_odd")
+
+
+def test_files_with_newlines_and_invalid_utf8_in_their_names_are_tests_like_others(prepared) -> None:
+    assert all(prepared.suite.baseline.stable[test] is Outcome.PASSED for test in ODD_TESTS)
+    proof = prove(prepared.suite, {"odd.py": b"def odd(value):\n    return 0 if value < 0 else 1\n"})
+    assert breaks(prepared, proof, *ODD_TESTS)
+    assert proof.failures[ODD_TESTS[0]].statement == "assert odd(-1) == new_line.ONE"
+    # What is kept can be written: text without lone surrogates.
+    proof.model_dump_json().encode()
+
+
+def test_links_that_lead_out_of_the_tree_bring_nothing_in(prepared, outside) -> None:
+    suite = prepared.suite
+    with suite.backend.open(suite.image, limits=suite.limits) as sandbox:
+        search = "cat tests/test_link.py link.py outside/* tests/outside/* README.md LICENSE etc/hostname; grep -rs canary . /env"
+        found = sandbox.run(["sh", "-c", search], timeout_s=60)
+        listed = sandbox.run(["find", ".", "-type", "l"], timeout_s=60).stdout.decode().split()
+    assert outside.secret.encode() not in found.stdout + found.stderr
+    assert {"./link.py", "./etc", "./outside", "./loop", "./tests/test_link.py"} <= set(listed)
+    known = (prepared.profile, suite.baseline, prove(suite, deed("import link")))
+    assert not [each for each in known if outside.secret in each.model_dump_json()]
+    assert "tests/test_link.py" not in {test.split("::")[0] for test in suite.baseline.stable}
+
+
+def test_a_candidate_for_a_linked_file_replaces_the_link(prepared, outside) -> None:
+    before = {path.name: path.read_bytes() for path in outside.folder.iterdir()}
+    proof = prove(prepared.suite, {"link.py": b"SPOILED = 1\n", "tests/test_link.py": b"def test_x(): pass\n"})
+    assert proof.verdict.reason is Rejection.NO_TEST_FAILED
+    assert {path.name: path.read_bytes() for path in outside.folder.iterdir()} == before
