@@ -115,6 +115,8 @@ class _Prover:
             try:
                 run = self.run_once(options)
             except SandboxFailed as error:
+                if error.transient:
+                    raise  # it never began: that is this machine's trouble, and no candidate is rejected for it
                 raise _Rejected(Rejection.SANDBOX_FAILED, "two sandboxes died") from error
         if run.out_of_memory:
             raise _Rejected(Rejection.OUT_OF_MEMORY, f"over {self.suite.limits.memory_bytes // MIB} MiB")

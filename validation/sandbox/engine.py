@@ -23,10 +23,9 @@ _PAUSE_S = 0.5
 class Engine:
     """Clients of one engine, spoken to in one version of its interface."""
 
-    def __init__(self, sdk: Any, *, api_version: str, return_s: float = RETURN_S) -> None:
+    def __init__(self, sdk: Any, *, api_version: str) -> None:
         self._sdk = sdk
         self._api_version = api_version
-        self._return_s = return_s
 
     @contextmanager
     def connect(self, *, timeout_s: float = _API_S) -> Iterator[Any]:
@@ -44,12 +43,12 @@ class Engine:
         Raises:
             SandboxUnavailable: it did not come back in time.
         """
-        deadline = time.monotonic() + self._return_s
+        deadline = time.monotonic() + RETURN_S
         while (trouble := self._silence()) and time.monotonic() < deadline:
             time.sleep(_PAUSE_S)
         if trouble:
             raise SandboxUnavailable(
-                f"The Docker Engine stopped answering and did not come back within {self._return_s:.0f} s ({trouble}). "
+                f"The Docker Engine stopped answering and did not come back within {RETURN_S:.0f} s ({trouble}). "
                 "Start it, see that `docker version` reaches it, and run the same command again: what is finished is "
                 "kept."
             )

@@ -94,7 +94,11 @@ class LocalBackend:
             group = self._make_group(stack, limits)
             process = stack.enter_context(self._start(mounts, limits, building, group))
             sandbox = AgentSandbox(process)
-            sandbox.wait_ready()
+            try:
+                sandbox.wait_ready()
+            except SandboxFailed as error:
+                error.transient = True  # no code has run in it yet: the machine is short of something
+                raise
             if image is not None:
                 copy_testbed(sandbox)
             try:
@@ -108,7 +112,7 @@ class LocalBackend:
         try:
             return stack.enter_context(make_group(self._hierarchy, limits))
         except OSError as error:
-            raise SandboxFailed(f"No control group could be made for a sandbox: {error}") from error
+            raise SandboxFailed(f"No control group could be made for a sandbox: {error}", transient=True) from error
 
     @contextlib.contextmanager
     def _start(self, mounts: list[Mount], limits: Limits, building: bool, group: Group | None) -> Iterator["_Process"]:
@@ -131,7 +135,7 @@ class LocalBackend:
                     bufsize=0,
                 )
             except OSError as error:
-                raise SandboxFailed(f"bubblewrap did not start: {error}") from error
+                raise SandboxFailed(f"bubblewrap did not start: {error}", transient=True) from error
             finally:
                 for fd in etc_fds:
                     os.close(fd)
