@@ -5,6 +5,7 @@ from extractors.source import parse_source
 from flows.settings import IngestSettings
 from storage.durable import refuse_unwritable
 from storage.layout import DatasetLayout
+from storage.lock import refuse_held
 from storage.manifest import refuse_unusable
 from synthesis.strategy import select_strategies
 from validation.sandbox.select import open_backend
@@ -15,6 +16,7 @@ def refuse_bad_settings(settings: IngestSettings) -> None:
 
     Raises:
         InvalidInput: the source's form, a strategy, the config file or the output folder is wrong.
+        DatasetError: another process writes to the output folder.
         StorageFailed: nothing can be written to the output folder.
         SandboxUnavailable, MissingExtra: the sandbox that was asked for is not there.
     """
@@ -25,4 +27,5 @@ def refuse_bad_settings(settings: IngestSettings) -> None:
     layout = DatasetLayout(settings.out.resolve())
     refuse_unusable(layout)
     refuse_unwritable(layout.root)
+    refuse_held(layout)
     open_backend(settings.sandbox, cache_dir=settings.cache_dir)

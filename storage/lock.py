@@ -30,6 +30,32 @@ def locked(layout: DatasetLayout) -> Iterator[None]:
         os.close(descriptor)
 
 
+def refuse_held(layout: DatasetLayout) -> None:
+    """See that no process writes to the folder now; takes nothing.
+
+    Raises:
+        DatasetError: one does; the message names it.
+    """
+    try:
+        descriptor = os.open(layout.lock, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _held(layout, descriptor) from None
+    finally:
+        os.close(descriptor)
+
+
+def _held(layout: DatasetLayout, descriptor: int) -> DatasetError:
+    owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+    return DatasetError(
+        f"{layout.root} is being written to by {owner}. Wait until it has finished, or choose another folder with "
+        "--out."
+    )
+
+
 def _take_lock(layout: DatasetLayout) -> int:
     while True:
         with refusals_named(layout.lock):
@@ -41,10 +67,7 @@ def _take_lock(layout: DatasetLayout) -> int:
                 os.ftruncate(descriptor, 0)
                 return descriptor
         except BlockingIOError:
-            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+            refusal = _held(layout, descriptor)
             os.close(descriptor)
-            raise DatasetError(
-                f"{layout.root} is being written to by {owner}. Wait until it has finished, or choose another folder "
-                "with --out."
-            ) from None
+            raise refusal from None
         os.close(descriptor)  # its last owner took the file away between our two calls: begin again

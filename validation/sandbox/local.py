@@ -77,7 +77,7 @@ class LocalBackend:
 
     def has(self, image: str) -> bool:
         """See `SandboxBackend.has`."""
-        return self._store.folder(image).is_dir()
+        return self._store.holds(image)
 
     def remove(self, image: str) -> None:
         """See `SandboxBackend.remove`."""

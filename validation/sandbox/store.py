@@ -1,5 +1,6 @@
 """Environments of the local sandbox in a cache folder: added whole or not at all, without trusting what is in them."""
 
+import errno
 import os
 import re
 import secrets
@@ -9,19 +10,21 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from schemas.errors import InvalidInput, SandboxFailed
+from schemas.errors import InvalidInput, SandboxFailed, StorageFailed
 from validation.sandbox import bubblewrap
 from validation.sandbox.packing import pack
 from validation.sandbox.protocol import Sandbox
 
+_INVENTORY = "inventory"
 _UNPACKED = "/unpacked"
 _TRASH = ".trash-"
 _PARTIAL = ".partial-"
+_DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _SAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class EnvironmentStore:
-    """`root/NAME/{env,gymforge/testbed}`; a folder that has its final name is complete."""
+    """`root/NAME/{env,gymforge/testbed,inventory}`; a folder that has its final name was complete when it got it."""
 
     def __init__(self, root: Path, bwrap: str) -> None:
         self._root = root
@@ -48,12 +51,29 @@ class EnvironmentStore:
             raise FileNotFoundError(f"No environment {image!r} is stored in {self._root}; build it first")
         return folder
 
+    def holds(self, image: str) -> bool:
+        """Whether an environment of this name is stored with all its files; looks at the size of each."""
+        folder = self.folder(image)
+        try:
+            return (folder / _INVENTORY).read_text() == _inventory(folder)
+        except OSError:
+            return False
+
     def add(self, sandbox: Sandbox, image: str) -> int:
         """Keep a sandbox's environment and work tree; returns the size in bytes.
 
         Raises:
             SandboxFailed: it could not be packed or unpacked.
+        StorageFailed: the cache's disk is full or read-only.
         """
+        try:
+            return self._add(sandbox, image)
+        except OSError as error:
+            if error.errno is None or error.errno not in _DISK_REFUSES:
+                raise
+            raise _full(self._root, os.strerror(error.errno)) from error
+
+    def _add(self, sandbox: Sandbox, image: str) -> int:
         folder = self.folder(image)
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._sweep()
@@ -62,6 +82,7 @@ class EnvironmentStore:
         try:
             self._unpack(sandbox, partial)
             size_bytes = _make_tame(partial)
+            (partial / _INVENTORY).write_text(_inventory(partial))
             subprocess.run(["/bin/sync", "--file-system", str(partial)], check=False)  # a crash must not tear files
             self._put_in_place(partial, folder)
         finally:
@@ -106,6 +127,8 @@ class EnvironmentStore:
                 unpacking.kill()
                 raise
         if unpacking.returncode != 0:
+            if any(os.strerror(number) in complaint for number in _DISK_REFUSES):
+                raise _full(self._root, complaint.strip().splitlines()[0])
             raise SandboxFailed(f"The environment could not be stored: {complaint}")
 
     def _sweep(self) -> None:
@@ -126,6 +149,24 @@ class EnvironmentStore:
                     _delete(trash)
             else:
                 return
+
+
+def _full(folder: Path, reason: str) -> StorageFailed:
+    return StorageFailed(
+        f"The environment cannot be stored in {folder}: {reason}. Free space there, or name another cache folder in "
+        "GYMFORGE_CACHE_DIR, then run the same command again: what is finished is kept."
+    )
+
+
+def _inventory(root: Path) -> str:
+    """How many files an environment has and how many bytes are in them: what is lost or cut short shows."""
+    files = size_bytes = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if folder != str(root):  # the inventory itself
+                files += 1
+                size_bytes += Path(folder, name).lstat().st_size
+    return f"{files} files, {size_bytes} bytes\n"
 
 
 def _make_tame(root: Path) -> int:
