@@ -87,7 +87,7 @@ class Ledger:
     def get_stage(self, stage: str) -> bytes | None:
         """The result of a finished stage, `None` where it has not finished."""
         found = self._read("SELECT payload FROM stages WHERE identity = ? AND stage = ?", self._identity, stage)
-        return found[0][0] if found else None
+        return self._payload(found)
 
     def record_verdict(self, candidate_id: str, payload: bytes | str, *, executions: int) -> bool:
         """Keep a candidate's verdict and how many suite runs it took; `False` and no change where it has one."""
@@ -105,7 +105,7 @@ class Ledger:
         found = self._read(
             "SELECT payload FROM verdicts WHERE identity = ? AND candidate_id = ?", self._identity, candidate_id
         )
-        return found[0][0] if found else None
+        return self._payload(found)
 
     def executions(self) -> int:
         """Suite runs of all recorded verdicts together."""
@@ -121,7 +121,12 @@ class Ledger:
     def times(self) -> tuple[StageTime, ...]:
         """All recorded times, oldest entry first."""
         found = self._read("SELECT stage, seconds, at FROM times WHERE identity = ? ORDER BY id", self._identity)
-        return tuple(StageTime(stage, seconds, datetime.fromisoformat(at)) for stage, seconds, at in found)
+        try:
+            return tuple(
+                StageTime(str(stage), float(seconds), datetime.fromisoformat(at)) for stage, seconds, at in found
+            )
+        except (ValueError, TypeError) as error:
+            raise self.damaged(error) from error
 
     def identities(self) -> tuple[str, ...]:
         """Every identity that has recorded a time in this file, sorted: the runs that statistics can tell of."""
@@ -136,6 +141,15 @@ class Ledger:
         with self._lock, _failures_named(self._path):
             return self._connection.execute(statement, values).fetchall()
 
+    def damaged(self, detail: object) -> DatasetDamaged:
+        """The error to raise where the file's content contradicts itself."""
+        return _damaged(self._path, detail)
+
+    def _payload(self, found: list[Any]) -> bytes | None:
+        if found and not isinstance(found[0][0], bytes):
+            raise self.damaged("a payload is no bytes")
+        return found[0][0] if found else None
+
 
 class _Verdicts(Mapping[str, bytes]):
     """Ids in memory, payloads in the file: thousands of verdicts with their test lists do not fit in memory."""
@@ -145,9 +159,11 @@ class _Verdicts(Mapping[str, bytes]):
         self._ids = dict.fromkeys(ids)
 
     def __getitem__(self, candidate_id: str) -> bytes:
-        payload = self._ledger.verdict(candidate_id) if candidate_id in self._ids else None
-        if payload is None:
+        if candidate_id not in self._ids:
             raise KeyError(candidate_id)
+        payload = self._ledger.verdict(candidate_id)
+        if payload is None:
+            raise self._ledger.damaged(f"verdict {candidate_id!r} is listed and not there")
         return payload
 
     def __contains__(self, candidate_id: object) -> bool:
@@ -204,13 +220,17 @@ def _failures_named(path: Path) -> Iterator[None]:
         raise _named(path, error) from error
 
 
+def _damaged(path: Path, detail: object) -> DatasetDamaged:
+    return DatasetDamaged(
+        f"ledger {path} is damaged: delete it (with its -wal and -shm files); what it recorded is then done again "
+        f"({detail})."
+    )
+
+
 def _named(path: Path, error: Exception) -> GymforgeError:
     code = getattr(error, "sqlite_errorname", "")
     if code == "SQLITE_NOTADB" or code.startswith("SQLITE_CORRUPT"):
-        return DatasetDamaged(
-            f"ledger {path} is damaged: delete it (with its -wal and -shm files); what it recorded is then done again "
-            f"({error})."
-        )
+        return _damaged(path, error)
     if isinstance(error, OSError) or code.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return StorageFailed(
             f"ledger {path} cannot be written: free space on its disk and run the same command again; what is recorded "

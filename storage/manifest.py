@@ -101,7 +101,8 @@ def read_manifest(layout: DatasetLayout) -> ShardManifest:
         DatasetDamaged: it cannot be understood.
     """
     try:
-        content: Any = json.loads(layout.manifest.read_bytes())
+        text = layout.manifest.read_bytes()
+        content: Any = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(
             f"{layout.root} is not a gymforge dataset: it has no manifest.json. Name the folder that was given to "
@@ -109,7 +110,7 @@ def read_manifest(layout: DatasetLayout) -> ShardManifest:
         ) from None
     except OSError as error:
         raise DatasetError(f"cannot read {layout.manifest}: {error.strerror}. Check its permissions.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetDamaged(
             f"{layout.manifest} is damaged ({error}). Restore it, or ingest again into another folder."
         ) from error
@@ -123,7 +124,7 @@ def read_manifest(layout: DatasetLayout) -> ShardManifest:
             "another folder."
         )
     try:
-        return ShardManifest.model_validate(content)
+        return ShardManifest.model_validate_json(text)
     except ValidationError as error:
         raise DatasetDamaged(
             f"{layout.manifest} is damaged: {_first_problem(error)}. Restore it, or ingest again into another folder."

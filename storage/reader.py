@@ -27,7 +27,7 @@ def checked_path(layout: DatasetLayout, shard: Shard, *, full: bool = False) -> 
     path = check_shard(layout, shard, full=full)
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetDamaged(f"{path} cannot be read: {error}. {NEXT_STEP}") from error
     version = metadata.get(VERSION_KEY, b"none").decode(errors="replace")
     if version != SCHEMA_VERSION:
@@ -71,7 +71,7 @@ def read_batches(
         try:
             for batch in _batches(path, matching, columns, rows):
                 yield batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # text that is not UTF-8, odd dates
             raise DatasetDamaged(f"{path} is damaged: {error}. {NEXT_STEP}") from error
 
 
@@ -94,5 +94,5 @@ def count_rows(paths: Sequence[Path], *, matching: Any = None) -> int:
         return sum(
             int(pyarrow.dataset.dataset([str(path)], format="parquet").count_rows(filter=matching)) for path in paths
         )
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetDamaged(f"a shard in {paths[0].parent} is damaged: {error}. {NEXT_STEP}") from error

@@ -3,21 +3,23 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyarrow.dataset import field
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from schemas.errors import DatasetError, InvalidInput
+from schemas.errors import DatasetDamaged, DatasetError, InvalidInput
 from schemas.manifest import Shard, ShardManifest
 from schemas.model import Model
 from schemas.repo import Language
 from schemas.tasks import RejectedCandidate, TaskInstance
+from storage.integrity import NEXT_STEP
 from storage.layout import DatasetLayout
 from storage.manifest import read_manifest
 from storage.reader import checked_path, count_rows, read_batches
 
+Row = TypeVar("Row", bound=Model)
 _QUERIED = ("instance_id", "repo", "language", "strategy", "issue_style", "domain", "complexity")
 
 
@@ -97,7 +99,7 @@ def load_tasks(
 def query_tasks(directory: Path | str, query: TaskQuery, *, check: bool = False) -> Iterator[TaskInstance]:
     """As `load_tasks`, with the conditions as one value."""
     paths = _task_paths(directory, query, check=check)
-    return (TaskInstance.model_validate(row) for row in _rows(paths, query))
+    return (_read(TaskInstance, row, directory) for row in _rows(paths, query))
 
 
 def summarize_tasks(directory: Path | str, query: TaskQuery | None = None) -> Iterator[TaskSummary]:
@@ -138,7 +140,16 @@ def load_rejected(directory: Path | str, *, repo: str | None = None) -> Iterator
         for shard in ingestion.rejected_shards
     ]
     paths = _checked(layout, shards)
-    return (RejectedCandidate.model_validate(row) for batch in read_batches(paths) for row in batch)
+    return (_read(RejectedCandidate, row, directory) for batch in read_batches(paths) for row in batch)
+
+
+def _read(model: type[Row], row: dict[str, Any], directory: Path | str) -> Row:
+    try:
+        return model.model_validate(row)
+    except ValidationError as error:
+        name = row.get("instance_id") or row.get("candidate_id")
+        message = f"row {name!a} of {directory} is damaged ({error.errors(include_url=False)[0]['msg']})"
+        raise DatasetDamaged(f"{message}. {NEXT_STEP}") from error
 
 
 def _open(directory: Path | str) -> tuple[DatasetLayout, ShardManifest]:
