@@ -6,6 +6,7 @@ import re
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -250,7 +251,7 @@ def stall(share, site):
         if share is not None:
             caller.begin(status, *headers, ("Content-Length", str(len(content))))
             caller.write(content[: int(len(content) * share)])
-        site.ending.wait(60)
+        site.ending.wait(30)
         return True
 
     return fault
@@ -262,8 +263,9 @@ def trickle(site, *, every_s):
     def fault(caller):
         status, headers, content = caller.real()
         caller.begin(status, *headers, ("Content-Length", str(len(content))))
+        ends = time.monotonic() + 30
         for byte in content:
-            if site.ending.wait(every_s) or not caller.write(bytes([byte])):
+            if time.monotonic() > ends or site.ending.wait(every_s) or not caller.write(bytes([byte])):
                 break
         return True
 

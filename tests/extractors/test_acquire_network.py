@@ -239,7 +239,10 @@ def test_server_without_protocol_2_gives_the_same_tree(site, repo, get):
     assert not site.asked(LISTING)
 
 
-def test_server_of_plain_files_gives_the_same_tree(site, repo, get):
+def test_server_of_plain_files_gives_the_same_tree_and_does_not_make_git_start_itself_without_end(
+    site, repo, get, monkeypatch
+):
+    monkeypatch.setattr(git_limits, "FETCH_S", 20)
     git(site.bare("full"), "update-server-info")
 
     def files(caller):

@@ -124,6 +124,7 @@ PIECES = st.sampled_from(
     name=names,
     changes=st.lists(st.tuples(st.integers(min_value=0), st.integers(0, 12), PIECES), min_size=1, max_size=4),
 )
+@example(name="tox.ini", changes=[(43, 3, "\n")])  # an option without a value that goes on in the next line
 def test_a_damaged_configuration_file_is_read_or_refused(base, name, changes):
     text = SEEDS[name]
     for at, drop, put in changes:

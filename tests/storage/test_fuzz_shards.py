@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -51,7 +53,7 @@ def dataset(tmp_path_factory, make_task, write_dataset):
     return folder, shard, Content(shard.read_bytes())
 
 
-@settings(max_examples=150 * TIMES, deadline=None)
+@settings(max_examples=60 * TIMES, deadline=None)
 @given(edits=changes)
 def test_a_changed_shard_is_told_by_whoever_checks(dataset, edits):
     folder, shard, content = dataset
@@ -71,8 +73,10 @@ def test_a_changed_shard_is_told_by_whoever_checks(dataset, edits):
         shard.write_bytes(content)
 
 
-@settings(max_examples=300 * TIMES, deadline=None)
+@settings(max_examples=120 * TIMES, deadline=None)
 @given(edits=changes, cut=st.none() | st.integers(min_value=0))
+@example(edits=[(56702, 128)], cut=None)  # a column's name that is not UTF-8
+@example(edits=[(56702, 0)], cut=None)  # a column of another name
 def test_a_changed_shard_that_nobody_checked_is_told_or_read(dataset, edits, cut):
     folder, shard, content = dataset
     damaged = changed(content, edits) if cut is None else content[: cut % len(content)]
@@ -102,7 +106,7 @@ def test_the_row_tells_by_its_own_hash_what_was_changed(dataset, make_task):
     assert content_hash(task.model_copy(update={"patch": "x"})) != task.content_hash
 
 
-@settings(max_examples=200 * TIMES, deadline=None)
+@settings(max_examples=100 * TIMES, deadline=None)
 @given(edits=st.lists(st.tuples(st.integers(min_value=0), st.integers(0, 6), st.sampled_from(["", '"', "{", "}", "[", "]", ",", "null", "1", "-1", "1e999", "\\ud800", "é", "\x00", "..", "/"])), min_size=1, max_size=3), raw=st.none() | st.binary(max_size=60))  # fmt: skip
 @example(edits=[(0, 0, "[" * 100_000)], raw=None)
 @example(edits=[(0, 0, "")], raw=b"[" * 100_000)
@@ -152,7 +156,7 @@ def read_whole(path):
     return told, numbers, times
 
 
-@settings(max_examples=150 * TIMES, deadline=None)
+@settings(max_examples=60 * TIMES, deadline=None)
 @given(edits=changes, cut=st.none() | st.integers(min_value=0), spread=st.booleans())
 def test_a_changed_ledger_is_told_or_read(ledger, tmp_path_factory, edits, cut, spread):
     folder = tmp_path_factory.mktemp("changed")
@@ -173,3 +177,23 @@ def test_a_changed_ledger_is_told_or_read(ledger, tmp_path_factory, edits, cut, 
     finally:
         shutil.rmtree(folder)
     assert str(path) in message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE times SET at = 'yesterday' WHERE id = 3",
+        "UPDATE times SET seconds = 'long' WHERE id = 3",
+        "UPDATE stages SET payload = 'text'",
+        "UPDATE verdicts SET payload = 7",
+        "PRAGMA writable_schema = 1; DELETE FROM sqlite_master WHERE name = 'verdicts'",
+    ],
+)
+def test_rows_of_another_kind_in_a_ledger_are_told(ledger, tmp_path, change):
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(ledger)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(change)
+        connection.commit()
+    with pytest.raises(DatasetError, match="ledger"):
+        read_whole(path)
