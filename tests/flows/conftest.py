@@ -2,10 +2,12 @@
 
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ import pytest
 
 from flows.pipeline import IngestResult, Pipeline
 from flows.settings import IngestSettings
+from storage.layout import DatasetLayout
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "examples" / "tinystats.bundle"
@@ -157,3 +160,44 @@ def _repository(path: Path, files: Mapping[str, str]) -> Path:
 def make_repository() -> Callable[[Path, Mapping[str, str]], Path]:
     """A repository of one commit with these files."""
     return _repository
+
+
+def _verdicts(out: Path) -> dict[str, tuple[int, bytes]]:
+    """Every finished validation in a folder's ledger: its suite runs, and what it gave."""
+    path = DatasetLayout(out).ledger
+    if not path.exists():
+        return {}
+    with closing(sqlite3.connect(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'verdicts'").fetchone():
+            return {}
+        rows = connection.execute("SELECT candidate_id, executions, payload FROM verdicts").fetchall()
+    return {candidate: (executions, payload) for candidate, executions, payload in rows}
+
+
+@pytest.fixture(scope="session")
+def finished_validations() -> Callable[[Path], dict[str, tuple[int, bytes]]]:
+    """Candidate to suite runs and verdict, as the ledger of a folder has them."""
+    return _verdicts
+
+
+@pytest.fixture
+def start_gymforge(command_environment: Mapping[str, str]) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start the real command and go on; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object, prefix: Sequence[str] = PREFIX, **variables: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [*prefix, *map(str, arguments)],
+            cwd=ROOT,
+            env={**command_environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
