@@ -140,6 +140,7 @@ def test_a_build_script_reads_no_secret_and_reaches_nobody(kind, build, stored, 
     # What it may read it finds, so the search works.
     assert "canary-in-its-own-tree" in json.dumps(answer["found"])
     assert host.secret not in json.dumps(answer["found"])
+    assert host.harm() == []
     assert is_sound(build, kind, backends)
 
 
@@ -171,6 +172,7 @@ def test_a_build_script_cannot_send_the_host_anywhere(build, host, requirement: 
     with pytest.raises(EnvironmentFailed, match=r"gymforge\.toml") as refused:
         build(PLAIN | {"backend.py": asking})
     assert host.secret not in str(refused.value)
+    assert host.harm() == []
 
 
 @pytest.mark.sandbox
@@ -179,6 +181,7 @@ def test_metadata_cannot_send_the_host_anywhere(build, host) -> None:
     asked = f"RUNTIME = ['evil @ http://127.0.0.1:{host.tcp.address[1]}/evil-1-py3-none-any.whl']\n"
     with pytest.raises(EnvironmentFailed, match="only an index is used"):
         build(PLAIN | {"deed.py": asked + PLAIN["deed.py"]})
+    assert host.harm() == []
 
 
 def test_a_build_script_that_forks_without_end_is_contained(
@@ -225,6 +228,7 @@ def act():
             pass
 """
     assert build(PLAIN | {"deed.py": kills}).image_name
+    assert host.harm() == []
     assert is_sound(build, kind, backends)
 
 

@@ -105,6 +105,7 @@ def test_deleting_its_own_tree(prepared, host) -> None:
         return "gone" if not os.listdir("/testbed") else "done"
     """
     assert breaks(prepared, prove(prepared.suite, deed(body, facts=host.facts)), DEED_TEST)
+    assert host.harm() == []
 
 
 @pytest.mark.parametrize("target", ["os.getppid()", "-1"], ids=["its-parent", "all-that-it-sees"])
@@ -121,6 +122,7 @@ def test_killing(prepared, host, target: str) -> None:
     """
     proof = prove(prepared.suite, deed(body, facts=host.facts))
     assert proof.verdict.reason is Rejection.INCOMPLETE
+    assert host.harm() == []
 
 
 def test_opening_sockets_to_the_host(prepared, host) -> None:
@@ -144,6 +146,7 @@ def test_opening_sockets_to_the_host(prepared, host) -> None:
     proof = prove(prepared.suite, deed(body, facts=host.facts))
     assert breaks(prepared, proof, DEED_TEST)
     assert "nobody" in proof.failures[DEED_TEST].message
+    assert host.harm() == []
 
 
 def test_a_socket_that_it_opens_is_not_the_hosts(prepared, host, sampled) -> None:
@@ -219,9 +222,14 @@ def test_writing_outside(prepared, host) -> None:
                 pass
         return f"wrote {written}"
     """
-    proof = prove(prepared.suite, deed(body, facts=host.facts))
+    try:
+        proof = prove(prepared.suite, deed(body, facts=host.facts))
+        assert AGENT_PATH.read_bytes() == agent
+    finally:
+        if AGENT_PATH.read_bytes() != agent:
+            AGENT_PATH.write_bytes(agent)
     assert breaks(prepared, proof, DEED_TEST)
-    assert AGENT_PATH.read_bytes() == agent
+    assert host.harm() == []
 
 
 def test_printing_fake_results(prepared, host) -> None:
