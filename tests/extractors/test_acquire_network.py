@@ -123,6 +123,7 @@ def test_credentials_that_end_in_the_middle_are_asked_for_as_such(site, refused,
         (500, r"overloaded\. Run this again a little later", True),
         (503, r"overloaded\. Run this again a little later", True),
     ],
+    ids=["404", "410", "429", "500", "503"],
 )
 def test_refusal_by_status_says_whether_to_try_again(site, refused, status, match, transient):
     site.faults.append(web.on(ADVERTISEMENT, web.says(status, content=b"<html>no</html>")))
@@ -146,8 +147,8 @@ def test_web_page_in_place_of_a_repository_is_no_repository(site, refused, end):
 
 
 def test_name_of_a_repository_does_not_count_as_its_failure(site, refused):
-    site.faults.append(web.says(503))
-    refused(f"{site.url}/ssl-certificate/connection-timed-out.git", "overloaded", transient=True)
+    site.faults.append(web.says(410))
+    refused(f"{site.url}/ssl/timeout.git", "does not speak Git's protocol", transient=False)
 
 
 # --- slow
@@ -301,7 +302,8 @@ def test_redirect_to_a_file_reads_nothing(site, repo, refused):
     refused(f"{site.url}/partial/proj.git", "of a kind that gymforge does not fetch from", transient=False)
 
 
-def test_redirect_to_another_scheme_calls_nobody(site, refused):
+def test_redirect_to_another_scheme_calls_nobody_whatever_the_user_allows(site, refused, own_git_configuration):
+    own_git_configuration.write_text('[protocol "ftp"]\n\tallow = always\n')
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.5)
         calls = []
