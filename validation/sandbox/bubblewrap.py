@@ -22,8 +22,8 @@ MINIMUM_VERSION = (0, 8)
 
 INSTALL_HINT = (
     "Install it with `apt install bubblewrap` (Debian, Ubuntu) or `dnf install bubblewrap` (Fedora), "
-    "or allow user namespaces (`sysctl kernel.unprivileged_userns_clone=1`, and on Ubuntu 24.04 "
-    "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`), or start a Docker Engine."
+    "or allow user namespaces (`sysctl user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1`, on Ubuntu "
+    "24.04 `sysctl kernel.apparmor_restrict_unprivileged_userns=0`), or start a Docker Engine."
 )
 
 _PROBE_S = 20

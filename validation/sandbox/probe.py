@@ -91,9 +91,17 @@ def _user_namespaces() -> Probe:
         "/proc/sys/kernel/unprivileged_userns_clone": "0",
         "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1",
     }
-    closed = [path for path, value in switches.items() if _read(path) == value]
     if limit == "0":
-        closed.append("/proc/sys/user/max_user_namespaces")
+        return Probe(
+            name="user namespaces",
+            status=ProbeStatus.MISSING,
+            found="none are allowed by /proc/sys/user/max_user_namespaces",
+            consequence=(
+                "Nobody, root included, can start the local sandbox: `sysctl user.max_user_namespaces=15000`, or use "
+                "Docker."
+            ),
+        )
+    closed = [path for path, value in switches.items() if _read(path) == value]
     if not closed:
         consequence = "Bubblewrap needs no system package and no root."
         return Probe(name="user namespaces", status=ProbeStatus.OK, found=f"up to {limit}", consequence=consequence)
