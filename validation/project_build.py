@@ -13,6 +13,7 @@ from packaging.markers import UndefinedEnvironmentName, default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from extractors.python_project.requirements import read_requirement
 from schemas.errors import EnvironmentFailed
 from schemas.repo import InstallSpec
 from validation.build_system import BuildSystem, build_system
@@ -194,13 +195,14 @@ def read_metadata(text: str, *, python_version: str, extras: Sequence[str]) -> t
     Raises:
         EnvironmentFailed: the text, which the repository's build wrote, is not metadata.
     """
-    headers = HeaderParser().parsestr(text)
+    # The build may have written half characters.
+    headers = HeaderParser().parsestr(text.encode("utf-8", "replace").decode())
     name = canonicalize_name(str(headers.get("Name") or ""))
     lines = [str(value) for value in headers.get_all("Requires-Dist") or ()]
     if not name or len(lines) > _MAX_REQUIREMENTS:
         raise EnvironmentFailed(f"the build wrote metadata without a name, or with {len(lines)} requirements")
     try:
-        requirements = [Requirement(line) for line in lines]
+        requirements = [read_requirement(line) for line in lines]
     except InvalidRequirement as error:
         message = f"the build wrote an invalid requirement: {error}"
         raise EnvironmentFailed(f"{message}. Give the right ones in gymforge.toml: [install] requirements") from error

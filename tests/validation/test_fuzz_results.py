@@ -10,10 +10,12 @@ import time
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
 
-from schemas.errors import SandboxFailed
+from schemas.errors import EnvironmentFailed, SandboxFailed
 from schemas.reports import CoverageMap, Outcome, TestReport
 from validation.junit import JunitResult, read_junit
+from validation.project_build import read_metadata
 from validation.sandbox.attach import AttachedAgent
 from validation.sandbox.client import AgentSandbox
 from validation.sandbox.protocol import CommandResult
@@ -223,6 +225,28 @@ def test_entities_are_refused_and_soon(content):
     began = time.process_time()
     assert junit(content) is None
     assert time.process_time() - began < 2
+
+
+# --- what a build says of itself
+
+metadata_lines = st.sampled_from(
+    ["Name: a", "Name: ", "Requires-Dist: b>=1", "Requires-Dist: b; extra == 'x'", "Requires-Dist: a[x,y]; extra == 'x'", "Requires-Dist: b @ file:///etc/passwd",
+     "Requires-Dist: ; ;", "Requires-Dist: b; python_version > 'x'", "Requires-Dist: b; platform_release > '1.x-y'", "Requires-Dist: b===x y", "",
+     "Requires-Dist: b; " + "(" * 300 + "extra == 'x'" + ")" * 300, "Requires-Dist: a[" + "x" * 300 + "]", "\x00", " continued", "Name: é", "Requires-Dist: é"]
+)  # fmt: skip
+
+
+@settings(max_examples=150 * TIMES, deadline=None)
+@given(text=st.lists(metadata_lines | st.text(max_size=20), max_size=8).map("\n".join))
+@example(text="Name: a\nRequires-Dist: b; " + "(" * 300 + "extra == 'x'" + ")" * 300)
+@example(text="Name: a\ud800")
+def test_any_metadata_of_a_build_is_read_or_refused(text):
+    try:
+        name, needed = read_metadata(text, python_version="3.11.7", extras=("x",))
+    except EnvironmentFailed:
+        return
+    assert name
+    assert all(map(Requirement, needed))
 
 
 # --- the agent's frames
