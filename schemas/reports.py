@@ -106,6 +106,8 @@ class Baseline(Model):
     """Per-test time limit, derived from the measured times."""
     suite_limit_s: float
     """Limit of one whole run, derived from the measured times."""
+    lingers: bool = False
+    """Whether the test process does not end by itself on the clean tree either."""
 
     @property
     def hanging(self) -> tuple[str, ...]:

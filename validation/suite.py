@@ -68,6 +68,8 @@ class SuiteOptions(NamedTuple):
     default_limit_s: float = 300.0
     """Limit of a test that has none of its own."""
     suite_limit_s: float = 3600.0
+    exit_grace_s: float = 5.0
+    """For what the test process does after its last test: threads that it left, functions at exit."""
     stop_on_timeout: bool = False
 
 
@@ -82,6 +84,8 @@ class SuiteRun(NamedTuple):
     """Whether the suite was seen to its end: what was not reported did not run. Nothing may be judged otherwise."""
     contradiction: str
     """Where the exit status speaks against the report: how; else empty. A passing report is not believed then."""
+    lingered: bool
+    """Whether the test process had to be ended after its last test: without us it would hang."""
 
 
 def with_runner(profile: RepoProfile) -> RepoProfile:
@@ -120,6 +124,7 @@ def run_suite(sandbox: Sandbox, test_command: Sequence[str], *, options: SuiteOp
         "limits_s": dict(options.limits_s),
         "default_limit_s": options.default_limit_s,
         "startup_limit_s": options.suite_limit_s,
+        "exit_grace_s": options.exit_grace_s,
         "stop_on_timeout": options.stop_on_timeout,
         "max_restarts": 50,
     }
@@ -170,7 +175,9 @@ def read_channel(result: CommandResult) -> SuiteRun:
     )
     complete = reader.done and not reader.gave_up and not reader.cut_short
     contradiction = reader.contradiction() if complete and not report.timed_out else ""
-    return SuiteRun(report, reader.coverage(), reader.refused, result.out_of_memory, complete, contradiction)
+    return SuiteRun(
+        report, reader.coverage(), reader.refused, result.out_of_memory, complete, contradiction, reader.lingered
+    )
 
 
 class _ChannelReader:
@@ -183,6 +190,7 @@ class _ChannelReader:
         self.done = False
         self.gave_up = False
         self.cut_short = False
+        self.lingered = False
         self.statuses: set[int] = set()
         self.timed_out = False
         self.refused = 0
@@ -287,6 +295,9 @@ class _ChannelReader:
 
     def _on_gave_up(self, _record: dict[str, Any]) -> None:
         self.gave_up = True
+
+    def _on_lingered(self, _record: dict[str, Any]) -> None:
+        self.lingered = True
 
     def _on_cut_short(self, _record: dict[str, Any]) -> None:
         self.cut_short = True

@@ -14,6 +14,8 @@ FULL_FAILURES = 30
 """Failures that keep their message and trace."""
 ALONE_LIMIT_FACTOR = 3.0
 """How much more time a test gets when it is tried again alone."""
+LONG_EXIT_GRACE_S = 15.0
+"""For a test process that was still there after its last test, when it is tried again: machines may be busy."""
 
 
 class Suite(NamedTuple):
@@ -95,6 +97,10 @@ class _Prover:
             run = self.run(self.options(scale=ALONE_LIMIT_FACTOR))
         if run.report.timed_out:
             raise _Rejected(Rejection.TIMED_OUT, "the suite goes over its limit")
+        if run.lingered and not self.suite.baseline.lingers:
+            run = self.run(self.options(scale=1.0)._replace(exit_grace_s=LONG_EXIT_GRACE_S))
+            if run.lingered:
+                raise _Rejected(Rejection.TIMED_OUT, "the test process does not end after its last test")
         self.first_report = self.first_report or run.report
         return run.report
 

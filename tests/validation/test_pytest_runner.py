@@ -38,6 +38,7 @@ def run(tree: Path, *, args: tuple[str, ...] = (), **settings: object) -> SuiteR
         "limits_s": {},
         "default_limit_s": 20,
         "startup_limit_s": 30,
+        "exit_grace_s": 5.0,
         "stop_on_timeout": False,
         "max_restarts": 5,
     }
@@ -295,6 +296,26 @@ def test_after(): pass
     assert set(result.report.outcomes.values()) == {Outcome.PASSED}
     assert time.monotonic() - started < 12
     assert not result.report.timed_out
+
+
+def test_a_process_that_does_not_end_after_its_tests_is_ended_and_told(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_thread.py",
+        "import threading, time\ndef test_x(): threading.Thread(target=time.sleep, args=(50,)).start()\n",
+    )
+    result = run(tmp_path, exit_grace_s=1.0)
+    assert set(result.report.outcomes.values()) == {Outcome.PASSED}
+    assert (result.lingered, result.complete, result.report.timed_out) == (True, True, False)
+
+
+def test_a_process_that_takes_its_time_after_its_tests_is_waited_for(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_thread.py",
+        "import threading, time\ndef test_x(): threading.Thread(target=time.sleep, args=(1.5,)).start()\n",
+    )
+    assert not run(tmp_path, exit_grace_s=15.0).lingered
 
 
 def test_a_crash_beside_a_forked_child_is_a_crash_and_no_time_out(tmp_path: Path) -> None:

@@ -109,6 +109,26 @@ def test_a_test_that_hangs_on_the_clean_tree_spoils_no_candidate(build: Build) -
     assert verdict_of(suite).verdict.status is VerdictStatus.ACCEPTED
 
 
+LINGERS = """
+import threading, time
+from calc import add
+def test_starts_a_thread():
+    if add(1, 2) {when} 3: threading.Thread(target=time.sleep, args=(600,)).start()
+"""
+
+
+def test_a_bug_that_keeps_the_test_process_from_ending_is_rejected(build: Build) -> None:
+    verdict = verdict_of(build({"tests/test_thread.py": LINGERS.format(when="!=")})).verdict
+    assert verdict.reason is Rejection.TIMED_OUT
+    assert "does not end" in verdict.detail
+
+
+def test_a_test_process_that_never_ends_by_itself_spoils_no_candidate(build: Build) -> None:
+    suite = build({"tests/test_thread.py": LINGERS.format(when="==")})
+    assert suite.baseline.lingers
+    assert verdict_of(suite).verdict.status is VerdictStatus.ACCEPTED
+
+
 def test_records_written_past_the_worker_are_impossible_or_refused(build: Build) -> None:
     forger = """
 import glob, json, os

@@ -10,11 +10,13 @@ Records carry a token that code under test is never told. Code that shares the w
 what is printed, or written blindly to open descriptors, is refused and counted.
 
 Settings, as JSON on standard input: ``worker`` (the worker's source), ``token``, ``limits_s`` (by test id),
-``default_limit_s``, ``startup_limit_s``, ``stop_on_timeout`` (bool), ``max_restarts``, ``coverage`` (bool), and what
-the worker wants. Records that it adds, one JSON object a line: ``{"e": "died", "t": id or null, "status"}``, ``{"e":
-"timeout", "t": id or null}``, ``{"e": "gave_up"}`` (too many restarts), ``{"e": "cut_short", "collected", "reported"}``
-(a worker ended by itself before every test that it collected was reported), ``{"e": "refused", "n": lines}`` and,
-last, ``{"e": "done", "exit"}``, where ``exit`` is the exit status of the last worker's process.
+``default_limit_s``, ``startup_limit_s``, ``exit_grace_s`` (for what a worker does after its last test),
+``stop_on_timeout`` (bool), ``max_restarts``, ``coverage`` (bool), and what the worker wants. Records that it adds, one
+JSON object a line: ``{"e": "died", "t": id or null, "status"}``, ``{"e": "timeout", "t": id or null}``, ``{"e":
+"gave_up"}`` (too many restarts), ``{"e": "cut_short", "collected", "reported"}`` (a worker ended by itself before every
+test that it collected was reported), ``{"e": "lingered"}`` (a worker did not end by itself after its last test),
+``{"e": "refused", "n": lines}`` and, last, ``{"e": "done", "exit"}``, where ``exit`` is the exit status of the last
+worker's process.
 """
 
 import ctypes
@@ -26,7 +28,6 @@ import sys
 import time
 
 PR_SET_DUMPABLE = 4
-EXIT_GRACE_S = 5.0
 POLL_S = 0.2
 
 
@@ -42,6 +43,7 @@ class Supervisor:
         self.refused = 0
         self.collected = 0
         self.reported = set()
+        self.lingered = False
 
     def emit(self, **record):
         self.relay(json.dumps(record).encode())
@@ -66,7 +68,7 @@ class Supervisor:
 
     def run_worker(self):
         """One worker to its end: (exit status, whether nothing is left to run, whether it broke a limit)."""
-        self.collected, self.reported = 0, set()
+        self.collected, self.reported, self.lingered = 0, set(), False
         reader, writer = os.pipe()
         pid = self.start(reader, writer)
         os.close(writer)
@@ -76,6 +78,8 @@ class Supervisor:
             os.close(reader)
         if len(self.reported) < self.collected and not killed and (ended or current is None):
             self.emit(e="cut_short", collected=self.collected, reported=len(self.reported))
+        if self.lingered:
+            self.emit(e="lingered")
         if ended:
             return status, True, False
         if killed:
@@ -121,6 +125,7 @@ class Supervisor:
             left = deadline - time.monotonic()
             if left <= 0:
                 killed = not ended
+                self.lingered = ended
                 kill_group(pid)
                 status = wait(pid, 0) if status is None else status
                 break
@@ -146,8 +151,7 @@ class Supervisor:
                         deadline = time.monotonic() + self.settings["startup_limit_s"]
                     elif event == "end":
                         ended = True
-                        # What it left running, or runs at exit, gets no more than this.
-                        deadline = time.monotonic() + EXIT_GRACE_S
+                        deadline = time.monotonic() + self.settings["exit_grace_s"]
                     if event is not None:
                         self.relay(line[len(self.token) :])
             elif status is not None:
