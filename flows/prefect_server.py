@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.errors import GymforgeError
+from schemas.errors import GymforgeError, StorageFailed
 
 STARTUP_LIMIT_S = 120.0
 _STOP_LIMIT_S = 5.0
+_ROOM_BYTES = 8 * 1024 * 1024
+"""Prefect's database takes this much."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -28,6 +31,7 @@ def start_server(home: Path) -> Iterator[Callable[[], None]]:
 
     Raises:
         GymforgeError: the server ended, or did not answer in time; from the value.
+        StorageFailed: it did so because the disk is full.
     """
     port = _free_port()
     home.mkdir(parents=True, exist_ok=True)
@@ -69,6 +73,11 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
                 return
         except httpx.TransportError:
             time.sleep(0.05)
+    if shutil.disk_usage(log.parent).free < _ROOM_BYTES:
+        raise StorageFailed(
+            f"Prefect's server did not start, and the disk of {log.parent} is full. Free space there, or name another "
+            "cache folder in GYMFORGE_CACHE_DIR, then run the same command again: what is finished is kept."
+        )
     raise GymforgeError(
         f"Prefect's server did not start. Its log is {log}; a server of your own can be named in PREFECT_API_URL."
     )

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import stat
 import subprocess
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class EnvironmentStore:
 
         Raises:
             SandboxFailed: it could not be packed or unpacked.
-        StorageFailed: the cache's disk is full or read-only.
+            StorageFailed: the cache's disk is full or read-only.
         """
         try:
             return self._add(sandbox, image)
@@ -108,24 +109,26 @@ class EnvironmentStore:
             "--no-same-owner",
             "--delay-directory-restore",
         ]
-        with subprocess.Popen(
-            [self._bwrap, *arguments, "--", *tar],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-            umask=0o022,
-        ) as unpacking:
-            assert unpacking.stdin is not None
-            assert unpacking.stderr is not None
-            try:
-                with suppress(BrokenPipeError):  # tar has given up: it says why
-                    pack(sandbox, unpacking.stdin.write)
-                    unpacking.stdin.close()
-                complaint = unpacking.stderr.read(4000).decode(errors="replace")
-            except BaseException:
-                unpacking.kill()
-                raise
+        # Its complaints go to a file: on a full disk tar has one for each entry, and a full pipe would stop it.
+        with tempfile.TemporaryFile() as errors:
+            with subprocess.Popen(
+                [self._bwrap, *arguments, "--", *tar],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+                umask=0o022,
+            ) as unpacking:
+                assert unpacking.stdin is not None
+                try:
+                    with suppress(BrokenPipeError):  # tar has given up: it says why
+                        pack(sandbox, unpacking.stdin.write)
+                        unpacking.stdin.close()
+                except BaseException:
+                    unpacking.kill()
+                    raise
+            errors.seek(0)
+            complaint = errors.read(4000).decode(errors="replace")
         if unpacking.returncode != 0:
             if any(os.strerror(number) in complaint for number in _DISK_REFUSES):
                 raise _full(self._root, complaint.strip().splitlines()[0])
