@@ -6,7 +6,7 @@ from typing import Any
 
 from extractors.python_project.groups import Group
 from extractors.python_project.requirements import parse_requirements
-from extractors.tree import table
+from extractors.tree import strings, table
 
 _VERSION = re.compile(r"^v?(\d+(?:\.\d+)*)(.*)$")
 
@@ -29,7 +29,7 @@ def poetry_extras(poetry: Mapping[str, Any]) -> dict[str, list[str]]:
     dependencies = table(poetry, "dependencies")
     result: dict[str, list[str]] = {}
     for extra, names in table(poetry, "extras").items():
-        known = {name: dependencies[name] for name in names if name in dependencies} if isinstance(names, list) else {}
+        known = {name: dependencies[name] for name in strings(names) if name in dependencies}
         result[extra] = poetry_requirements(known, optional=True)
     return result
 

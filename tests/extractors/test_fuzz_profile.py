@@ -167,6 +167,7 @@ def toml(value):
 
 @settings(max_examples=250 * TIMES, deadline=None)
 @given(chosen=st.dictionaries(st.sampled_from(KEYS), values, min_size=1, max_size=4), others=st.booleans())
+@example(chosen={"tool.poetry.extras": {"pytest": [[]]}}, others=False)
 def test_any_value_in_pyproject_is_read_or_refused(base, chosen, others):
     lines = [f"{key} = {toml(value)}" for key, value in chosen.items() if value is not None]
     profiled(base, {**(SEEDS if others else {}), "pyproject.toml": "\n".join(lines)})
