@@ -1,5 +1,7 @@
 """What the command says to bad input: one message, the exit code of its class, and no half-written dataset."""
 
+import errno
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import _told
 from schemas.tasks import TaskInstance
 
 ROOT = Path(__file__).parents[2]
@@ -291,3 +294,15 @@ def test_traceback_is_shown_when_it_is_asked_for_with_the_same_exit_code(gymforg
     debug = gymforge("--debug", "tasks", tmp_path)
     assert (plain.code, "Traceback" in plain.err) == (2, False)
     assert (debug.code, "Traceback" in debug.err, plain.err in debug.err) == (2, True, True)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_disk_that_refuses_anywhere_is_told_with_its_own_code(number: int) -> None:
+    told = _told(OSError(number, os.strerror(number), "/some/file"))
+    assert told.exit_code == 11
+    assert f"cannot write /some/file: {os.strerror(number)}. Free space" in str(told)
+
+
+def test_error_that_nobody_foresaw_names_the_way_to_more() -> None:
+    told = _told(ZeroDivisionError("division by zero"))
+    assert (told.exit_code, "--debug" in str(told)) == (1, True)

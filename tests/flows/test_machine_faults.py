@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import SandboxFailed
+from flows.prefect_server import start_server
+from schemas.errors import SandboxFailed, StorageFailed
 from schemas.reports import Baseline, CoverageMap, Outcome
+from validation.environment_records import read_lock
 from validation.sandbox.local import LocalBackend
 from validation.sandbox.protocol import Limits
 from validation.validate import Suite, prove
@@ -118,11 +120,12 @@ def test_full_disk_for_the_ledger_loses_nothing_and_the_same_command_goes_on(
     out = tmp_path / "out"
     write_dataset(out, make_task())
     before = contents(out)
-    small_disk(out / "ledger", "500k")  # the checkout fits, and not all that is recorded
+    small_disk(out / "ledger", "400k")  # the checkout fits and some verdicts, and not all
     ran = gymforge("ingest", SAMPLE, *ASKED, "--out", out, **orchestrator)
     assert (ran.code, "ledger.sqlite cannot be written" in ran.message, "free space" in ran.message) == (11, True, True)
     assert contents(out) == before
     judged = finished_validations(out)
+    assert judged, "what was finished is kept"
     small_disk(out / "ledger", "64m")
     ran = gymforge("ingest", SAMPLE, *ASKED, "--out", out, **orchestrator)
     assert ran.code == 0, ran
@@ -155,6 +158,15 @@ def test_disk_full_from_the_beginning_leaves_no_dataset(gymforge, small_disk, or
     ran = gymforge("ingest", SAMPLE, *ASKED, "--out", tmp_path / "disk" / "out", **orchestrator)
     assert (ran.code, "No space left on device" in ran.message) == (11, True), ran
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["filler"]
+
+
+def test_disk_that_is_too_full_for_the_orchestrator_is_told_as_such(
+    small_disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small_disk(tmp_path / "disk", "1m")
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "disk"))
+    with start_server(tmp_path / "disk") as wait_until_ready, pytest.raises(StorageFailed, match="GYMFORGE_CACHE_DIR"):
+        wait_until_ready()
 
 
 def test_read_only_disk_is_refused_at_once(gymforge, small_disk, tmp_path: Path) -> None:
@@ -243,26 +255,40 @@ def test_two_runs_that_share_an_empty_cache_give_what_each_gives_alone(
     assert together == released(contents(tmp_path / "alone"), "local__othername")
 
 
-@pytest.mark.parametrize("damage", ["file-gone", "file-cut", "of-another-version"])
 def test_damaged_environment_in_the_cache_is_built_again(
-    gymforge, orchestrator, reference, contents, shared_cache: Path, tmp_path: Path, damage: str
+    gymforge, orchestrator, reference, contents, shared_cache: Path, tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
     for part in ("distributions", "environments", "environment-info", "locks"):
         shutil.copytree(shared_cache / part, cache / part, symlinks=True, ignore=not_of_the_sample)
-    for stored in cache.glob("environments/*tinystats*"):
-        (runner,) = stored.glob("env/lib/python*/site-packages/_pytest/main.py")
-        if damage == "file-gone":
-            runner.unlink()
-        elif damage == "file-cut":
-            runner.write_bytes(runner.read_bytes()[:-1000])
-        else:
-            (stored / "inventory").unlink()
-            for lock in cache.glob("locks/*.json"):
-                lock.write_text('{"version": 0}')
+    damaged = list(cache.glob("environments/*tinystats*/env/lib/python*/site-packages/_pytest/main.py"))
+    for runner in damaged:
+        runner.write_bytes(runner.read_bytes()[:-1000])
     ran = gymforge("ingest", SAMPLE, *ASKED, "--out", tmp_path / "out", **orchestrator, GYMFORGE_CACHE_DIR=str(cache))
     assert ran.code == 0, ran
     assert released(contents(tmp_path / "out")) == reference
+    assert len(damaged) >= 1
+
+
+@pytest.mark.parametrize("damage", ["file-gone", "file-cut", "of-another-version"])
+def test_environment_that_is_not_as_it_was_stored_is_not_there(tmp_path: Path, damage: str) -> None:
+    backend = LocalBackend(cache_dir=tmp_path)
+    with backend.open(building=True) as sandbox:
+        sandbox.put("/env/module.py", b"x = 1\n")
+        backend.store(sandbox, "image")
+    assert backend.has("image")
+    if damage == "file-gone":
+        (tmp_path / "environments/image/env/module.py").unlink()
+    elif damage == "file-cut":
+        (tmp_path / "environments/image/env/module.py").write_bytes(b"x =")
+    else:
+        (tmp_path / "environments/image/inventory").unlink()
+    assert not backend.has("image")
+
+
+def test_lock_file_of_another_version_is_resolved_again(tmp_path: Path) -> None:
+    (tmp_path / "lock.json").write_text('{"version": 0}')
+    assert read_lock(tmp_path / "lock.json", now=None) is None
 
 
 def not_of_the_sample(folder: str, names: list[str]) -> list[str]:
