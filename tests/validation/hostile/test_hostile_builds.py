@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_a_build_that_fails_tells_no_secret(build, host) -> None:
     "requirement",
     [
         "evil @ http://127.0.0.1:{port}/evil-1-py3-none-any.whl",
-        "evil @ file://{folder}/canary",
+        "evil @ file://{wheels}/evil-1-py3-none-any.whl",
         "--index-url http://127.0.0.1:{port}/simple",
         "-r {folder}/canary",
         "packaging\n--extra-index-url http://127.0.0.1:{port}/simple",
@@ -165,9 +166,14 @@ def test_a_build_that_fails_tells_no_secret(build, host) -> None:
     ],
     ids=["url", "file", "option", "requirements-file", "second-line", "path"],
 )
-def test_a_build_script_cannot_send_the_host_anywhere(build, host, requirement: str) -> None:
+def test_a_build_script_cannot_send_the_host_anywhere(build, host, tmp_path, requirement: str) -> None:
     """The host fetches what the build backend asks for; it goes to the package index and nowhere else."""
-    asked = requirement.format(port=host.tcp.address[1], folder=host.folders[1])
+    with zipfile.ZipFile(tmp_path / "evil-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("evil.py", "")
+        wheel.writestr("evil-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: evil\nVersion: 1\n")
+        wheel.writestr("evil-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("evil-1.dist-info/RECORD", "")
+    asked = requirement.format(port=host.tcp.address[1], folder=host.folders[1], wheels=tmp_path)
     asking = BACKEND.replace("REQUIRES = []", f"REQUIRES = [{asked!r}]")
     with pytest.raises(EnvironmentFailed, match=r"gymforge\.toml") as refused:
         build(PLAIN | {"backend.py": asking})

@@ -283,17 +283,24 @@ def test_printing_fake_results(prepared, host) -> None:
 
 
 @pytest.mark.slow
-def test_printing_gigabytes(prepared, host) -> None:
+@pytest.mark.parametrize("captured", [True, False], ids=["captured", "past-the-capture"])
+def test_printing_gigabytes(prepared, host, captured: bool) -> None:
+    """What pytest captures fills the sandbox's disk; what it does not comes to the agent, which keeps both ends of it."""
     body = """
         import os, sys
         block = b"PASSED tests/test_calc.py::test_add\\n" * 30000
-        for _ in range(700):
-            os.write(1, block)
-            os.write(2, block)
-        sys.stdout.write("x" * (50 << 20))
+        try:
+            for _ in range(700):
+                os.write(1, block)
+                os.write(2, block)
+        except OSError:
+            return "full"
         return "printed"
     """
-    assert breaks(prepared, prove(prepared.suite, deed(body)), DEED_TEST)
+    options = {} if captured else {"pytest.ini": b"[pytest]\naddopts = -s\n"}
+    proof = prove(prepared.suite, deed(body) | options)
+    assert breaks(prepared, proof, DEED_TEST)
+    assert ("full" if captured else "printed") in proof.failures[DEED_TEST].message
 
 
 def test_flooding_the_result_channel(prepared, host) -> None:
@@ -344,11 +351,14 @@ def test_hostile_already_when_it_is_imported(prepared, host) -> None:
 ODD_TESTS = ("tests/test_new\nline.py::test_odd", "tests/test_\\udcff\\udcfe.py::test_odd")
 
 
-def test_files_with_newlines_and_invalid_utf8_in_their_names_are_tests_like_others(prepared) -> None:
+def test_files_with_newlines_and_invalid_utf8_in_their_names_are_tests_like_others(kind, prepare) -> None:
+    prepared = prepare(kind)
     assert all(prepared.suite.baseline.stable[test] is Outcome.PASSED for test in ODD_TESTS)
     proof = prove(prepared.suite, {"odd.py": b"def odd(value):\n    return 0 if value < 0 else 1\n"})
     assert breaks(prepared, proof, *ODD_TESTS)
     assert proof.failures[ODD_TESTS[0]].statement == "assert odd(-1) == new_line.ONE"
+    crashes = {"odd.py": b"import os\ndef odd(value):\n    value == -2 and os._exit(0)\n    return 1\n"}
+    assert breaks(prepared, prove(prepared.suite, crashes), ODD_TESTS[1])
     # What is kept can be written: text without lone surrogates.
     proof.model_dump_json().encode()
 

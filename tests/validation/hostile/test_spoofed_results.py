@@ -176,20 +176,19 @@ def test_an_id_that_is_gone_is_missing_although_another_begins_with_it(local, go
 @in_local
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "test",
-    ["tests/test_\\udcff\\udcfe.py::test_odd", f"{IDS}[{'x' * 1500}]"],
+    ("test", "value"),
+    [("tests/test_\\udcff\\udcfe.py::test_odd", -2), (f"{IDS}[{'x' * 1500}]", 16)],
     ids=["undecodable-file", "long"],
 )
-def test_a_test_with_an_odd_id_that_hangs_is_tried_again_alone(local, test: str) -> None:
-    """It takes a fifth of a second longer than its limit, and not where it has three times the limit."""
+def test_a_test_with_an_odd_id_that_hangs_is_tried_again_alone(local, test: str, value: int) -> None:
     assert local.baseline.stable[test] is Outcome.PASSED
     limits = {**local.baseline.test_limits_s, test: 0.5}
     baseline = local.baseline.model_copy(update={"test_limits_s": limits})
-    slow = {"odd.py": b"import time\ndef odd(value):\n    time.sleep(0.7 if value in (-1, 16) else 0)\n    return 1\n"}
-    proof = prove(local._replace(baseline=baseline), slow)
-    assert proof.verdict.reason is Rejection.NO_TEST_FAILED
-    # Whole, the one test alone, and whole again with three times the limits.
-    assert proof.executions == 3
+    source = f"import time\ndef odd(value):\n    time.sleep(30 if value == {value} else 0)\n    return 1\n"
+    proof = prove(local._replace(baseline=baseline), {"odd.py": source.encode()})
+    assert proof.verdict.reason is Rejection.TIMED_OUT
+    assert proof.verdict.detail == f"{test} goes over its limit, alone as well"
+    assert proof.executions == 2
 
 
 @in_local
