@@ -218,6 +218,8 @@ def _failures_named(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.DatabaseError, OSError) as error:
         raise _named(path, error) from error
+    except UnicodeDecodeError as error:  # SQLite quotes the damaged text in its own complaint
+        raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, detail: object) -> DatasetDamaged:

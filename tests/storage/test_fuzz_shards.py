@@ -197,3 +197,15 @@ def test_rows_of_another_kind_in_a_ledger_are_told(ledger, tmp_path, change):
         connection.commit()
     with pytest.raises(DatasetError, match="ledger"):
         read_whole(path)
+
+
+def test_a_ledger_whose_own_description_is_no_text_is_told(ledger, tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(
+        ledger.replace(b"tabletimestimes", b"table\x80imestimes").replace(
+            b"CREATE TABLE times (", b"CREATE TABLE times )"
+        )
+    )
+    assert path.read_bytes() != ledger
+    with pytest.raises(DatasetError, match="is damaged"):
+        read_whole(path)
