@@ -9,8 +9,8 @@ kinds come from the seed: SIGKILL, SIGINT once (it must stop cleanly), SIGINT tw
 
 Compared with an uninterrupted run: the SHA-256 of every file that the dataset releases, the names of all files, the
 ledger's verdicts (the same candidates, none that was acknowledged lost or changed, none reached twice: the command
-fails where it validates a candidate again). After every kill no process may be left. The exit code is 1 where anything
-differs.
+fails where it validates a candidate again). After every kill no process may be left. A command that neither ends nor
+was killed is a fault too, told with the stacks of its threads. The exit code is 1 where anything differs.
 """
 
 import argparse
@@ -30,7 +30,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +46,8 @@ _SET_CHILD_SUBREAPER = 36
 _CLEAN_STOP_LIMIT_S = 120.0
 _AT_ONCE_LIMIT_S = 5.0
 _LEFT_OVER_LIMIT_S = 20.0
+_HUNG_FACTOR, _HUNG_SLACK_S = 10.0, 300.0
+"""A command that takes this many times an uninterrupted run, and this much more, hangs."""
 _INTERRUPTED = {130, -signal.SIGINT, -signal.SIGTERM, 143}
 
 
@@ -113,9 +116,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     runs = read(out).executions
     context = multiprocessing.get_context("spawn")
     shares = [options.kills // options.lanes + (lane < options.kills % options.lanes) for lane in range(options.lanes)]
-    with context.Pool(options.lanes) as pool:
+    with ProcessPoolExecutor(options.lanes, mp_context=context) as pool:
         work = [(options, folder / str(lane), warm, whole_s, lane, share) for lane, share in enumerate(shares)]
-        lanes = pool.starmap(run_lane, work, chunksize=1)
+        lanes = list(pool.map(run_lane, *zip(*work, strict=True)))
     return {
         "kills": sum(lane.kills for lane in lanes),
         "chains": sum(lane.chains for lane in lanes),
@@ -134,7 +137,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 
 def command(options: argparse.Namespace, out: Path) -> list[str]:
-    gymforge = [sys.executable, "-c", "from flows.cli import main; main()"]
+    gymforge = [sys.executable, "-X", "faulthandler", "-c", "from flows.cli import main; main()"]
     asked = ["--sandbox", options.sandbox, "--max-tasks", str(options.max_tasks), "--strategies", STRATEGIES]
     return [*gymforge, "ingest", options.source, "--out", str(out), *asked, "--workers", "2", "--json"]
 
@@ -145,13 +148,13 @@ def surroundings(cache: Path) -> dict[str, str]:
 
 
 def run_lane(options: argparse.Namespace, folder: Path, warm: Path, whole_s: float, number: int, kills: int) -> Lane:
-    """Chains until there were enough kills, in a process of its own, which inherits whatever is left of a command."""
+    """Chains until there were enough kills, or a fault, in a process of its own: it inherits what a command leaves."""
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
     expected = read(folder.parent / "uninterrupted")
     rng = random.Random(f"{options.seed} {number}")
     lane = Lane()
     with a_server_that_stays(folder / "prefect") as server:
-        while lane.kills < kills:
+        while lane.kills < kills and not lane.faults:
             cold = lane.chains % 3 == 0
             cache = folder / "cache" if cold else warm
             if cold:
@@ -177,17 +180,20 @@ def run_chain(
     before: dict[str, str] = {}
     while True:
         others = set(psutil.Process().children(recursive=True))
-        process = subprocess.Popen(
-            arguments,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        killed = kill_at_random(lane, process, rng, whole_s, out, len(expected.verdicts)) if lane.kills < kills else ""
-        _, errors = process.communicate()
+        # To a file: whatever is left of a killed command would hold a pipe open.
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(
+                arguments, env=environment, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+            )
+            due = lane.kills < kills
+            killed = kill_at_random(lane, process, rng, whole_s, out, len(expected.verdicts)) if due else ""
+            hung = not ended(process, _HUNG_FACTOR * whole_s + _HUNG_SLACK_S)
+            said.seek(0)
+            errors = said.read().decode(errors="replace")
         after = read(out)
+        if hung:
+            lane.faults.append(f"does not end: {sorted(what_is_left(others))}: {errors[-8000:]}")
+            return
         lost = sorted(name for name, payload in before.items() if after.verdicts.get(name) != payload)
         if lost:
             lane.faults.append(f"lost or changed after {killed}: {lost}")
@@ -216,7 +222,7 @@ def faults_of_a_death(killed: str, exit_code: int, errors: str, left: list[str])
 
 
 def kill_at_random(
-    lane: Lane, process: "subprocess.Popen[str]", rng: random.Random, whole_s: float, out: Path, verdicts: int
+    lane: Lane, process: "subprocess.Popen[bytes]", rng: random.Random, whole_s: float, out: Path, verdicts: int
 ) -> str:
     """Wait for a random moment and kill; empty where the command had ended by then.
 
@@ -241,7 +247,7 @@ def count_verdicts(out: Path) -> int:
         return 0
 
 
-def kill(lane: Lane, process: "subprocess.Popen[str]", rng: random.Random) -> str:
+def kill(lane: Lane, process: "subprocess.Popen[bytes]", rng: random.Random) -> str:
     """Kill in one of the ways; returns its name."""
     way = rng.choice(["SIGKILL", "SIGKILL", "SIGINT", "SIGINT twice", "SIGTERM"])
     if way == "SIGKILL":
@@ -264,21 +270,38 @@ def kill(lane: Lane, process: "subprocess.Popen[str]", rng: random.Random) -> st
     return way
 
 
+def ended(process: "subprocess.Popen[bytes]", limit_s: float) -> bool:
+    """Wait for a command to end; one that does not is ended, after it has written the stacks of its threads."""
+    try:
+        process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LEFT_OVER_LIMIT_S)
+        process.kill()
+        process.wait()
+        return False
+    return True
+
+
 def what_is_left(others: set[psutil.Process]) -> list[str]:
-    """Processes of a killed command that are still there after a while; zombies are reaped."""
+    """Processes of a killed command that are still there after a while, and are ended; zombies are reaped."""
     deadline = time.monotonic() + _LEFT_OVER_LIMIT_S
     while True:
-        found = []
+        found = {}
         for process in set(psutil.Process().children(recursive=True)) - others:
             try:
                 if process.status() == psutil.STATUS_ZOMBIE:
                     os.waitpid(process.pid, os.WNOHANG)
                     continue
-                found.append(" ".join(process.cmdline())[:200])
+                found[process] = " ".join(process.cmdline())[:200]
             except (psutil.NoSuchProcess, ChildProcessError):
                 continue
         if not found or time.monotonic() > deadline:
-            return found
+            for process in found:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            return list(found.values())
         time.sleep(0.1)
 
 

@@ -63,9 +63,11 @@ def _take_lock(layout: DatasetLayout) -> int:
         try:
             # The kernel releases it when the process dies, however it dies: no stale lock to clean up.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if layout.lock.exists() and os.path.samestat(os.fstat(descriptor), layout.lock.stat()):
+            if os.path.samestat(os.fstat(descriptor), layout.lock.stat()):
                 os.ftruncate(descriptor, 0)
                 return descriptor
+        except FileNotFoundError:
+            pass
         except BlockingIOError:
             refusal = _held(layout, descriptor)
             os.close(descriptor)

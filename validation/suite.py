@@ -130,7 +130,7 @@ def run_suite(sandbox: Sandbox, test_command: Sequence[str], *, options: SuiteOp
     }
     result = sandbox.run(
         [f"{ENV_DIR}/bin/python", "-I", "-S", "-c", _source("pytest_supervisor.py")],
-        timeout_s=options.suite_limit_s,
+        timeout_s=options.suite_limit_s + options.exit_grace_s,
         stdin=json.dumps(settings).encode(),
         environment=options.environment,
         cwd=TESTBED,

@@ -99,7 +99,7 @@ class _Prover:
             raise _Rejected(Rejection.TIMED_OUT, "the suite goes over its limit")
         if run.lingered and not self.suite.baseline.lingers:
             run = self.run(self.options(scale=1.0)._replace(exit_grace_s=LONG_EXIT_GRACE_S))
-            if run.lingered:
+            if run.lingered or run.report.timed_out:
                 raise _Rejected(Rejection.TIMED_OUT, "the test process does not end after its last test")
         self.first_report = self.first_report or run.report
         return run.report

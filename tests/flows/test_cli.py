@@ -187,7 +187,7 @@ def test_a_tampered_shard_fails_verification_with_a_clear_message(dataset: Path,
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     result = call("verify", str(copy), "--sandbox", "local")
-    assert result.exit_code == 2
+    assert result.exit_code == 12
     assert shard.name in result.output
 
 
