@@ -137,7 +137,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 
 def command(options: argparse.Namespace, out: Path) -> list[str]:
-    gymforge = [sys.executable, "-X", "faulthandler", "-c", "from flows.cli import main; main()"]
+    gymforge = [sys.executable, "-X", "faulthandler", "-c", "from flows.entry import main; main()"]
     asked = ["--sandbox", options.sandbox, "--max-tasks", str(options.max_tasks), "--strategies", STRATEGIES]
     return [*gymforge, "ingest", options.source, "--out", str(out), *asked, "--workers", "2", "--json"]
 
@@ -186,7 +186,7 @@ def run_chain(
                 arguments, env=environment, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
             )
             due = lane.kills < kills
-            killed = kill_at_random(lane, process, rng, whole_s, out, len(expected.verdicts)) if due else ""
+            killed = kill_at_random(lane, process, rng, whole_s, out, expected) if due else ""
             hung = not ended(process, _HUNG_FACTOR * whole_s + _HUNG_SLACK_S)
             said.seek(0)
             errors = said.read().decode(errors="replace")
@@ -215,22 +215,33 @@ def run_chain(
 
 
 def faults_of_a_death(killed: str, exit_code: int, errors: str, left: list[str]) -> Iterator[str]:
-    if "Traceback" in errors or exit_code not in (*_INTERRUPTED, -signal.SIGKILL):
+    # Before a line of ours has run, in Python's own start and in that of a pool's process, Python has the word.
+    begun = "Traceback" not in errors or str(ROOT / "flows") in errors
+    if begun and ("Traceback" in errors or exit_code not in (*_INTERRUPTED, -signal.SIGKILL)):
         yield f"{killed} gave exit code {exit_code}: {errors[-2000:]}"
     if left:
         yield f"left after {killed}: {left}"
 
 
 def kill_at_random(
-    lane: Lane, process: "subprocess.Popen[bytes]", rng: random.Random, whole_s: float, out: Path, verdicts: int
+    lane: Lane, process: "subprocess.Popen[bytes]", rng: random.Random, whole_s: float, out: Path, expected: Held
 ) -> str:
     """Wait for a random moment and kill; empty where the command had ended by then.
 
-    Half of the moments are uniform over the time of a run, the others over its verdicts: validations are most of a real
-    run, and little of the sample's.
+    A third of the moments are uniform over the time of a run. A third are soon after a stage that is still to come, a
+    third soon after a verdict: stages and validations are most of a real run, and little of the sample's.
     """
-    wait_for, delay_s = (0, whole_s) if rng.random() < 0.5 else (rng.randint(1, verdicts), 1.5)
-    while process.poll() is None and wait_for and count_verdicts(out) < wait_for:
+    way = rng.choice(["clock", "stage", "verdict"])
+    stages = sorted(expected.stages - set(rows(out, "SELECT stage FROM stages")))
+    stage, verdict = rng.choice(stages or [""]), rng.randint(1, len(expected.verdicts))
+    delay_s = whole_s if way == "clock" else 1.5
+
+    def is_due() -> bool:
+        if way == "stage" and stage:
+            return stage in rows(out, "SELECT stage FROM stages")
+        return way != "verdict" or len(rows(out, "SELECT candidate_id FROM verdicts")) >= verdict
+
+    while process.poll() is None and not is_due():
         time.sleep(0.05)
     try:
         process.wait(rng.uniform(0, delay_s))
@@ -239,12 +250,13 @@ def kill_at_random(
     return ""
 
 
-def count_verdicts(out: Path) -> int:
+def rows(out: Path, query: str) -> list[str]:
+    """The first column of a query of the ledger."""
     try:
         with closing(sqlite3.connect(f"file:{out}/ledger/ledger.sqlite?mode=ro", uri=True, timeout=60)) as connection:
-            return int(connection.execute("SELECT count(*) FROM verdicts").fetchone()[0])
+            return [row[0] for row in connection.execute(query)]
     except sqlite3.OperationalError:  # there is no ledger yet, or no table in it
-        return 0
+        return []
 
 
 def kill(lane: Lane, process: "subprocess.Popen[bytes]", rng: random.Random) -> str:

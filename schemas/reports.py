@@ -135,7 +135,7 @@ class Rejection(StrEnum):
     UNSTABLE = "unstable"
     """Two runs of the same bug failed different tests."""
     TIMED_OUT = "timed_out"
-    """A test went over its limit, alone as well."""
+    """A test goes over its limit, alone as well, or the test process does not end after the last one."""
     OUT_OF_MEMORY = "out_of_memory"
     INCOMPLETE = "incomplete"
     """The suite was not seen to its end (it crashes too often, or kills its supervisor), so nothing can be said."""

@@ -2,8 +2,10 @@
 
 import hashlib
 import multiprocessing
+import os
 import random
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -88,19 +90,36 @@ def _in_processes(jobs: Sequence[_Job], workers: int) -> list[_FileResult]:
         return -(jobs[index].tree / jobs[index].path).stat().st_size
 
     pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn"), initializer=_die_on_interrupt
+        min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent
     )
     try:
-        futures = {index: pool.submit(_process, jobs[index]) for index in sorted(range(len(jobs)), key=size)}
+        # Processes are started here, and inherit the mask: an interrupt waits until they have loaded the program.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            futures = {index: pool.submit(_process, jobs[index]) for index in sorted(range(len(jobs)), key=size)}
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return [futures[index].result() for index in range(len(jobs))]
     finally:
         # After an error or an interrupt, nothing more is started; the files in work are finished by their processes.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _die_on_interrupt() -> None:
-    """An interrupt from the terminal reaches all processes: workers end without a traceback, the parent reports."""
+def _die_with_parent() -> None:
+    """End when the parent does, however it ends: what a pool waits for never comes then.
+
+    An interrupt from the terminal reaches all processes: workers end without a traceback, the parent reports.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _process(job: _Job) -> _FileResult:

@@ -82,7 +82,7 @@ class Ran(NamedTuple):
 
 
 Command = Callable[..., Ran]
-PREFIX = (sys.executable, "-c", "from flows.cli import main; main()")
+PREFIX = (sys.executable, "-c", "from flows.entry import main; main()")
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,20 @@ def test_a_second_interrupt_ends_at_once_what_would_go_on(
     assert process.returncode == INTERRUPTED
 
 
+def test_an_interrupt_while_the_program_loads_gives_no_traceback() -> None:
+    loading = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "flows.cli": os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from flows.entry import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", loading], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (INTERRUPTED, "")
+
+
 @pytest.mark.sandbox
 def test_checkout_of_a_killed_run_is_cleared(sample_settings: Callable[..., IngestSettings], tmp_path: Path) -> None:
     settings = sample_settings(tmp_path / "out")

@@ -1,5 +1,6 @@
 """The whole of synthesis on small trees."""
 
+import contextlib
 import json
 import os
 import random
@@ -295,23 +296,59 @@ def alive_in_group(group: int) -> list[str]:
     return found
 
 
-@pytest.mark.slow
-def test_an_interrupt_ends_all_workers(tree, tmp_path):
+@pytest.fixture
+def working(tree, tmp_path):
+    """A process that synthesizes in two others for a long while."""
     write(tree, **{f"m{number}": MODULE.replace("mean", f"mean{number}") * 30 for number in range(4)})
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED)
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(tree), str(ROOT)], stdout=subprocess.PIPE, start_new_session=True, text=True
-    )
+    with (tmp_path / "errors").open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(tree), str(ROOT)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            text=True,
+        )
     assert process.stdout.readline() == "started\n"
-    time.sleep(3)
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
-    assert output == "interrupted\n"
-    deadline = time.monotonic() + 10
-    while alive_in_group(process.pid) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while len(workers_of(process.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield process
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def workers_of(group: int) -> list[str]:
+    return [line for line in alive_in_group(group) if "spawn_main" in line]
+
+
+def nobody_is_left(group: int) -> bool:
+    deadline = time.monotonic() + 20
+    while alive_in_group(group) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert alive_in_group(process.pid) == []
+    return alive_in_group(group) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 3.0])
+def test_an_interrupt_ends_all_workers_without_a_traceback(working, tmp_path, after_s):
+    time.sleep(after_s)
+    os.killpg(working.pid, signal.SIGINT)
+    output, _ = working.communicate(timeout=30)
+    assert output == "interrupted\n"
+    assert nobody_is_left(working.pid)
+    assert (tmp_path / "errors").read_text() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.0, 3.0])
+def test_workers_of_a_killed_process_do_not_outlive_it(working, after_s):
+    time.sleep(after_s)
+    working.kill()
+    working.wait()
+    assert nobody_is_left(working.pid)
 
 
 def test_importing_synthesis_is_light():

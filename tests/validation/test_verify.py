@@ -90,6 +90,35 @@ def test_a_quarantined_failure_is_not_asked_for() -> None:
     assert verifier(tests).verify(task()).disagreements != ()
 
 
+def test_a_test_whose_id_changes_from_run_to_run_is_not_asked_for() -> None:
+    tests = (
+        TESTS
+        + b"""
+import pytest, time
+@pytest.mark.parametrize("now", [str(time.time_ns())])
+def test_now(now): assert lib.double(1) == 2 or True
+"""
+    )
+    assert verifier(tests).verify(task()).disagreements == ()
+
+
+def test_a_recorded_test_that_does_not_pass_twice_on_the_clean_tree_is_found(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    tests = (
+        TESTS
+        + b"""
+import os, pytest
+def test_once():
+    first = not os.path.exists(SEEN)
+    open(SEEN, "w").close()
+    assert first
+"""
+    )
+    recorded = task(PASS_TO_PASS=("test_lib.py::test_double_two", "test_lib.py::test_once"))
+    findings = verifier(tests.replace(b"SEEN", repr(str(seen)).encode())).verify(recorded).disagreements
+    assert "test_lib.test_once fails with the fix applied" in findings
+
+
 def test_a_fix_that_does_not_restore_the_clean_file_is_found() -> None:
     wrong = make_patch("lib.py", BUGGED, CLEAN.replace(b"x * 2", b"2 * x"))
     (finding,) = verifier().verify(task(patch=wrong)).disagreements
