@@ -1,5 +1,6 @@
 """The ledger keeps what was acknowledged, whatever happens to the process."""
 
+import fcntl
 import os
 import random
 import signal
@@ -151,6 +152,17 @@ def test_new_file_is_opened_by_four_processes_at_the_same_moment(tmp_path: Path)
         [sys.executable, "-c", OPENERS, str(tmp_path)], check=False, capture_output=True, text=True, timeout=120
     )
     assert opened.returncode == 0, opened.stderr
+
+
+def test_new_file_waits_for_the_process_that_prepares_one(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    preparing = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(preparing, fcntl.LOCK_EX)
+    with writer(path, 0, 1) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=3)
+        os.close(preparing)
+        assert process.wait(timeout=60) == 0
 
 
 def test_kill_9_loses_nothing_that_was_acknowledged(path: Path) -> None:
