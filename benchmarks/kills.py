@@ -215,8 +215,8 @@ def run_chain(
 
 
 def faults_of_a_death(killed: str, exit_code: int, errors: str, left: list[str]) -> Iterator[str]:
-    # Before a line of ours has run, in Python's own start and in that of a pool's process, Python has the word.
-    begun = "Traceback" not in errors or str(ROOT / "flows") in errors
+    # Until the first line of ours has run, in Python's own start and in that of a pool's process, Python has the word.
+    begun = "Traceback" not in errors or str(ROOT / "flows") in errors.replace(str(ROOT / "flows" / "entry.py"), "")
     if begun and ("Traceback" in errors or exit_code not in (*_INTERRUPTED, -signal.SIGKILL)):
         yield f"{killed} gave exit code {exit_code}: {errors[-2000:]}"
     if left:
