@@ -83,7 +83,7 @@ class SuiteRun(NamedTuple):
     complete: bool
     """Whether the suite was seen to its end: what was not reported did not run. Nothing may be judged otherwise."""
     contradiction: str
-    """Where the exit status speaks against the report: how; else empty. A passing report is not believed then."""
+    """Where the suite was not seen to its end, or the exit status speaks against the report: how; else empty."""
     lingered: bool
     """Whether the test process had to be ended after its last test: without us it would hang."""
 
@@ -173,8 +173,9 @@ def read_channel(result: CommandResult) -> SuiteRun:
         log_tail=tail,
         duration_s=result.duration_s,
     )
-    complete = reader.done and not reader.gave_up and not reader.cut_short
-    contradiction = reader.contradiction() if complete and not report.timed_out else ""
+    shortfall = reader.shortfall()
+    complete = not shortfall
+    contradiction = "" if report.timed_out else shortfall or reader.contradiction()
     return SuiteRun(
         report, reader.coverage(), reader.refused, result.out_of_memory, complete, contradiction, reader.lingered
     )
@@ -189,7 +190,7 @@ class _ChannelReader:
         self.exit_code: int | None = None
         self.done = False
         self.gave_up = False
-        self.cut_short = False
+        self.cut_short = ""
         self.lingered = False
         self.statuses: set[int] = set()
         self.timed_out = False
@@ -219,6 +220,14 @@ class _ChannelReader:
             for test, phases in self.outcomes.items()
             if phases
         }
+
+    def shortfall(self) -> str:
+        """Why the suite was not seen to its end; empty where it was."""
+        if self.gave_up:
+            return "the suite was not seen to its end: too many of its tests end the process"
+        if self.cut_short:
+            return f"the suite was not seen to its end: {self.cut_short}, and its process ended with {self.exit_code}"
+        return "" if self.done else "the suite was not seen to its end: its supervisor ended before it"
 
     def contradiction(self) -> str:
         """The runner ends with 1 where a test or a module failed, so a report without any is not the whole truth."""
@@ -299,8 +308,9 @@ class _ChannelReader:
     def _on_lingered(self, _record: dict[str, Any]) -> None:
         self.lingered = True
 
-    def _on_cut_short(self, _record: dict[str, Any]) -> None:
-        self.cut_short = True
+    def _on_cut_short(self, record: dict[str, Any]) -> None:
+        collected, reported = (_whole(record[name], 0, _LARGEST) for name in ("collected", "reported"))
+        self.cut_short = f"{reported} of {collected} tests were reported"
 
     def _on_end(self, record: dict[str, Any]) -> None:
         self.exit_code = _whole(record["exit"], -_LARGEST, _LARGEST)

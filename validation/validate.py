@@ -126,8 +126,6 @@ class _Prover:
                 raise _Rejected(Rejection.SANDBOX_FAILED, "two sandboxes died") from error
         if run.out_of_memory:
             raise _Rejected(Rejection.OUT_OF_MEMORY, f"over {self.suite.limits.memory_bytes // MIB} MiB")
-        if not run.complete and not run.report.timed_out:
-            raise _Rejected(Rejection.INCOMPLETE, "the suite was not seen to its end")
         if run.contradiction:
             raise _Rejected(Rejection.INCOMPLETE, run.contradiction)
         return run
