@@ -1,13 +1,17 @@
-"""Run git, through GitPython and nowhere else, so that no hook, filter, prompt or stray setting takes part."""
+"""Run git, through GitPython and nowhere else, so that no hook, filter, prompt or stray setting takes part.
+
+Git and all that it starts end at the latest when this process does, however that ends.
+"""
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from extractors import git_limits
-from extractors.git_watch import Bounds, Stopped, watch
+from extractors.git_watch import Bounds, Stopped, end_group, watch
 from schemas.errors import CloneFailed
 
 if TYPE_CHECKING:
@@ -41,6 +45,21 @@ _ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh", "GIT_PROTOCOL_FROM_USER": "0", "GIT_ATTR_NOSYSTEM": "1",
 }  # fmt: skip
 
+# Git's parent, the leader of its group. Standard input is a pipe that nobody writes to and that only gymforge can write
+# to: its end is the end of gymforge, and then the group's. (The kernel's own signal of a parent's death comes when the
+# thread that started a process ends.) Git's status comes out, as a shell tells it; the shell itself says nothing.
+# Memory that a server can make git ask for is bounded; packs that git maps do not count.
+_KEEPER = """
+ulimit -d "$0" || exit
+exec 3<&0 4>&2 </dev/null 2>/dev/null
+(exec <&3 >/dev/null 3<&- 4>&-; read -r end; kill -KILL 0) &
+env "$@" 2>&4 3<&- 4>&-
+status=$?
+kill -KILL $!
+wait
+exit $status
+"""
+
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -71,13 +90,9 @@ def run_git(
     """
     client = _client()
     ssh = {"GIT_SSH_COMMAND": _ssh_command(client)} if transport else {}
-    started = client.execute(
-        _command(client, git_dir, arguments, keep=frozenset(environment or ())),
-        env={**_ENVIRONMENT, **ssh, **(environment or {})},
-        as_process=True,
-        start_new_session=True,
-    )
-    done = watch(cast("Popen[bytes]", started.proc), bounds or Bounds(git_limits.FETCH_S))
+    command = _command(client, git_dir, arguments, keep=frozenset(environment or ()))
+    with _started(client, command, {**_ENVIRONMENT, **ssh, **(environment or {})}) as process:
+        done = watch(process, bounds or Bounds(git_limits.FETCH_S))
     stdout, stderr = (text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr))
     return GitAnswer(done.status, stdout, stderr, done.stopped)
 
@@ -91,8 +106,7 @@ def read_git(git_dir: Path, *arguments: str, each: Callable[[str], None]) -> Git
         CloneFailed: git is not installed.
     """
     client = _client()
-    started = client.execute(_command(client, git_dir, arguments), env=_ENVIRONMENT, as_process=True)
-    with cast("Popen[bytes]", started.proc) as process:
+    with _started(client, _command(client, git_dir, arguments), _ENVIRONMENT) as process:
         stdout, stderr_pipe = cast("BufferedReader", process.stdout), cast("BufferedReader", process.stderr)
         try:
             rest = b""
@@ -101,10 +115,20 @@ def read_git(git_dir: Path, *arguments: str, each: Callable[[str], None]) -> Git
                 for record in records:
                     each(record.decode("utf-8", "surrogateescape"))
             stderr = stderr_pipe.read().decode("utf-8", "replace")
-            status = process.wait()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         finally:
-            process.kill()
-    return GitAnswer(status, "", stderr)
+            end_group(process)
+    return GitAnswer(process.returncode, "", stderr)
+
+
+@contextmanager
+def _started(client: "Git", command: list[str], environment: dict[str, str]) -> "Iterator[Popen[bytes]]":
+    """Start the leader of a group that ends, at the latest, with the block or with this process."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb"):
+        with os.fdopen(reading, "rb") as life:
+            started = client.execute(command, env=environment, istream=life, as_process=True, start_new_session=True)
+        yield cast("Popen[bytes]", started.proc)
 
 
 def _command(
@@ -115,9 +139,8 @@ def _command(
     silence = {"http.lowSpeedTime": str(git_limits.SILENT_S)}
     settings = [part for key, value in sorted({**_SETTINGS, **silence}.items()) for part in ("-c", f"{key}={value}")]
     place = ["--git-dir", str(git_dir)] if git_dir else []
-    # Memory that a server can make git ask for is bounded; packs that git maps do not count.
-    bounded = ["sh", "-c", 'ulimit -d "$0" && exec env "$@"', str(git_limits.MEMORY_BYTES // 1024)]
-    return [*bounded, *shed, str(client.GIT_PYTHON_GIT_EXECUTABLE), *settings, *place, *arguments]
+    keeper = ["sh", "-c", _KEEPER, str(git_limits.MEMORY_BYTES // 1024)]
+    return [*keeper, *shed, str(client.GIT_PYTHON_GIT_EXECUTABLE), *settings, *place, *arguments]
 
 
 def _client() -> "Git":

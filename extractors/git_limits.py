@@ -14,7 +14,7 @@ MAX_SAID_BYTES = 256 * 1024**2
 MEMORY_BYTES = 4 * 1024**3
 """Of each git process; files that are mapped do not count."""
 MAX_PROCESSES = 40
-"""That one git command may have at a time."""
+"""That one git command may have at a time, with the two that keep it."""
 SILENT_S = 120
 """An http server may send nothing for so long."""
 LISTING_S = 300

@@ -76,13 +76,20 @@ def watch(process: "Popen[bytes]", bounds: Bounds) -> Watched:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             stopped = _over(bounds.folders)
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+        end_group(process)
     output, complaints = (bytes(text) for text in said.values())
     return Watched(process.returncode, output, complaints, stopped)
+
+
+def end_group(process: "Popen[bytes]") -> None:
+    """Kill all that is left of the group of `process`, its leader, and collect that; close its pipes."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
 
 
 def _drain(

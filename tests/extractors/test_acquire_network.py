@@ -2,8 +2,10 @@
 
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -41,7 +43,7 @@ def refused(get, tmp_path, site):
         assert web.PASSWORD not in message + repr(caught.value.__context__)
         assert not list(tmp_path.glob("out*")), "no tree"
         assert not list((tmp_path / "cache").rglob("*.partial")), "no half copy"
-        assert not processes_that_name(site.url), "no git is left running"
+        assert ends(site.url), "no git is left running"
         return message
 
     return run
@@ -57,6 +59,14 @@ def processes_that_name(text):
         if text.encode() in command and b"git" in command:
             found.append(command)
     return found
+
+
+def ends(text):
+    """Whether all git processes that name this have ended within two seconds: killed ones take a moment."""
+    deadline = time.monotonic() + 2
+    while (found := processes_that_name(text)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not found
 
 
 def is_commit(checkout, place, name):
@@ -177,6 +187,34 @@ def test_trickling_server_is_left_after_the_limit(site, repo, get, refused, monk
         refused(f"{site.url}/partial/proj.git", r"took longer than 3 seconds.*clone it by hand", transient=False)
         assert time.monotonic() - began < 20
     assert is_commit(get(f"{site.url}/partial/proj.git"), repo, "main")
+
+
+# --- gymforge is killed
+
+_CLONE = """
+import sys
+from pathlib import Path
+from extractors.acquire import acquire
+acquire(sys.argv[1], ref=None, cache_dir=Path(sys.argv[2]), destination=Path(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [(ADVERTISEMENT, signal.SIGKILL), (ADVERTISEMENT, signal.SIGHUP), (FETCH, signal.SIGKILL)],
+    ids=["listing-SIGKILL", "listing-SIGHUP", "fetch-SIGKILL"],
+)
+def test_git_ends_with_a_killed_clone_and_the_next_one_is_good(site, repo, get, tmp_path, moment, number):
+    source, cache = f"{site.url}/full/proj.git", tmp_path / "cache"
+    site.faults.append(web.on(moment, web.trickle(site, every_s=0.2), times=1))
+    with subprocess.Popen([sys.executable, "-c", _CLONE, source, str(cache), str(tmp_path / "killed")]) as clone:
+        wait_for(lambda: site.asked(moment))
+        assert processes_that_name(source), "git is at it"
+        clone.send_signal(number)
+        assert clone.wait() == -number
+    assert ends(source)
+    assert ends(str(cache))
+    assert is_commit(get(source), repo, "main")
 
 
 # --- cut
@@ -475,13 +513,13 @@ def test_pack_without_end_is_stopped_at_the_limit(site, repo, get, refused, tmp_
     site.faults.clear()
     assert is_commit(get(source), repo, "main")
     assert sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*") if path.is_file()) < MIB, "no remains"
-    wait_for(sent)
+    wait_for(lambda: sent)
     assert sent[0] < 250 * MIB, "it was stopped on its way"
 
 
-def wait_for(values):
+def wait_for(condition):
     deadline = time.monotonic() + 10
-    while not values and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
