@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from flows.interrupt import INTERRUPTED
+from flows.interrupt import INTERRUPTED, interruptible
 from flows.run import run_flow
 from schemas.errors import GymforgeError, InvalidInput, StorageFailed
 
@@ -36,16 +36,28 @@ Exit codes:
 
 
 _DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_IN_THE_WAY = {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+"""A folder that cannot be used: of the output, of the cache, or for temporary files."""
 
 
 class _Group(click.Group):
     """Turns errors of ours into one message and an exit code; a traceback only with `--debug`."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for number, argument in enumerate(args, start=1):
+            try:
+                argument.encode()
+            except UnicodeEncodeError:
+                raise click.UsageError(f"argument {number} is no UTF-8 text: {argument!a}", ctx) from None
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with interruptible():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
-            _complain("Interrupted. What was finished is kept; the same command goes on from there.")
+            kept = " What was finished is kept; the same command goes on from there."
+            _complain(f"Interrupted.{kept if ctx.invoked_subcommand == 'ingest' else ''}")
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             # The reader of our output has gone (`| head`): not an error, and nothing more can be said.
@@ -71,6 +83,11 @@ def _told(error: Exception) -> GymforgeError:
             f"cannot write{where}: {error.strerror}. Free space (the output folder, the cache folder and the "
             "folder for temporary files need some), then run the same command again: what is finished is kept."
         )
+    if isinstance(error, OSError) and error.errno in _IN_THE_WAY and error.filename:
+        return StorageFailed(
+            f"cannot use {str(error.filename)!r}: {error.strerror}. Remove what is in the way, or name another folder "
+            "(--out, GYMFORGE_CACHE_DIR, TMPDIR), then run the same command again."
+        )
     return GymforgeError(f"Unforeseen {type(error).__name__}: {error}. Run again with --debug to see where.")
 
 
@@ -82,6 +99,17 @@ def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines, nothing else.")(command)
 
 
+class _Score(click.FloatRange):
+    """A number from 0 to 1; click takes "nan" for one, which no comparison refuses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if number != number:  # noqa: PLR0124 - only NaN differs from itself
+            self.fail(f"{value!r} is no number from 0 to 1.", param, ctx)
+        return float(number)
+
+
+_SCORE = _Score(0, 1)
 _DATASET = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 _SANDBOX = click.option(
     "--sandbox",
@@ -127,7 +155,9 @@ def main(*, debug: bool) -> None:
 @click.option("--strategies", help="Bug strategies, separated by commas (default: all).")
 @click.option("--max-tasks", type=click.IntRange(min=1), help="Stop after so many tasks, evenly over strategies.")
 @_WORKERS
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same shards.")
+@click.option(
+    "--seed", type=click.IntRange(-(2**63), 2**63 - 1), default=0, show_default=True, help="Same seed, same shards."
+)
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -171,8 +201,8 @@ def ingest(
 @click.option("--repo", help="Only this repository (owner/name).")
 @click.option("--strategy", help="Only this bug strategy.")
 @click.option("--domain", help="Only tasks with this domain label.")
-@click.option("--min-complexity", type=click.FloatRange(0, 1), help="Only tasks with at least this score.")
-@click.option("--max-complexity", type=click.FloatRange(0, 1), help="Only tasks with at most this score.")
+@click.option("--min-complexity", type=_SCORE, help="Only tasks with at least this score.")
+@click.option("--max-complexity", type=_SCORE, help="Only tasks with at most this score.")
 @_json_option
 def tasks(directory: Path, *, as_json: bool, **conditions: Any) -> None:
     """List the tasks of the dataset in DIR.

@@ -1,4 +1,4 @@
-"""What the `gymforge` command calls first: while Python still loads the program, Ctrl-C ends it without a traceback."""
+"""What the `gymforge` command calls first: while Python loads the program, an interrupt ends it without a traceback."""
 
 import os
 import signal
@@ -6,8 +6,9 @@ import signal
 
 def main() -> None:
     """Load the command line and run it."""
-    usual = signal.signal(signal.SIGINT, lambda _signal, _frame: os._exit(130))  # nothing has begun
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(number, lambda _signal, _frame: os._exit(130))  # nothing has begun, or all is done
     from flows.cli import main as command
 
-    signal.signal(signal.SIGINT, usual)
     command()

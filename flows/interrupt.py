@@ -1,12 +1,13 @@
-"""Ctrl-C and SIGTERM while validations run: the first lets those under way finish, the second ends at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first interrupts, or lets validations under way finish; the second ends at once."""
 
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from flows.progress import listener
 
@@ -14,30 +15,59 @@ INTERRUPTED = 130
 """Exit code of a command that was interrupted, as shells know it."""
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
+_Handler = Callable[[int, FrameType | None], object]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, the first of the signals raises KeyboardInterrupt, wherever the program is; a further one ends it."""
+    seen = threading.Event()
+
+    def interrupted(_signal: int, _frame: FrameType | None) -> None:
+        if seen.is_set():
+            _end_at_once()
+        seen.set()
+        raise KeyboardInterrupt
+
+    with _handling(interrupted):
+        yield
+
 
 @contextmanager
 def finishing_first(stopping: threading.Event) -> Iterator[None]:
-    """Inside, an interrupt sets `stopping` instead of raising in whatever is under way; a further one ends the process.
-
-    Signals are delivered to the main thread alone, so in any other thread nothing is changed.
-    """
+    """Inside, the first of the signals sets `stopping` instead of raising in what is under way; a further one ends."""
 
     def interrupted(_signal: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
-            # Whatever holds a thread (a suite of many minutes, say) must not hold up the second Ctrl-C. What is left
-            # behind is what SIGKILL leaves: sandboxes end with this process, and the next run clears the rest.
-            if sys.stderr.isatty():
-                os.write(2, _SHOW_CURSOR)
-            os._exit(INTERRUPTED)
+            _end_at_once()
         stopping.set()
         listener().fact("Interrupted: the validations under way are finished first. Once more ends at once.")
 
+    with _handling(interrupted):
+        yield
+
+
+def _end_at_once() -> NoReturn:
+    # Whatever holds a thread (a suite of many minutes, say) must not hold up the second Ctrl-C. What is left behind is
+    # what SIGKILL leaves: sandboxes end with this process, and the next run clears the rest.
+    if sys.stderr.isatty():
+        os.write(2, _SHOW_CURSOR)
+    os._exit(INTERRUPTED)
+
+
+@contextmanager
+def _handling(handler: _Handler) -> Iterator[None]:
+    """Signals are delivered to the main thread alone, so in any other thread nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    before = {number: signal.getsignal(number) for number in numbers}
+    taken = [number for number in numbers if before[number] is not signal.SIG_IGN]  # SIGHUP is, under `nohup`
+    for number in taken:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in taken:
+            signal.signal(number, before[number])

@@ -3,7 +3,8 @@
 from extractors.profile_file import read_profile_file
 from extractors.source import parse_source
 from flows.settings import IngestSettings
-from storage.durable import refuse_unwritable
+from schemas.errors import InvalidInput
+from storage.durable import refuse_unwritable, require_usable
 from storage.layout import DatasetLayout
 from storage.lock import refuse_held
 from storage.manifest import refuse_unusable
@@ -12,20 +13,29 @@ from validation.sandbox.select import open_backend
 
 
 def refuse_bad_settings(settings: IngestSettings) -> None:
-    """Look at everything that a user may have written wrong and that can be judged at once; changes nothing.
+    """Look at everything that a user may have written wrong and that can be judged at once.
+
+    Changes nothing, but makes the cache's folder.
 
     Raises:
         InvalidInput: the source's form, a strategy, the config file or the output folder is wrong.
         DatasetError: another process writes to the output folder.
-        StorageFailed: nothing can be written to the output folder.
+        StorageFailed: nothing can be written to the output folder, or to the cache's.
         SandboxUnavailable, MissingExtra: the sandbox that was asked for is not there.
     """
-    parse_source(settings.source)
+    try:
+        parse_source(settings.source)
+        out = settings.out.resolve()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into, links in a circle
+        raise InvalidInput(f"cannot look at {str(error.filename)!r}: {error.strerror}. Check the spelling.") from error
+    except RuntimeError as error:  # how Python 3.11 and 3.12 tell of links in a circle
+        raise InvalidInput(f"--out {settings.out}: {error}. Choose another folder.") from error
     select_strategies(settings.strategies)
     if settings.config is not None:
         read_profile_file(settings.config.parent, settings.config)
-    layout = DatasetLayout(settings.out.resolve())
+    layout = DatasetLayout(out)
     refuse_unusable(layout)
     refuse_unwritable(layout.root)
     refuse_held(layout)
     open_backend(settings.sandbox, cache_dir=settings.cache_dir)
+    require_usable(settings.cache_dir, instead="name another cache folder in GYMFORGE_CACHE_DIR")

@@ -42,7 +42,7 @@ class IngestSettings(Model):
     """Stop after this many tasks."""
     workers: int = Field(default_factory=default_workers, ge=1)
     """Validations at the same time; never changes the result."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(2**63), le=2**63 - 1)
     config: Path | None = None
     """A `gymforge.toml` that overrides what is found in the repository."""
     cache_dir: Path = Field(default_factory=default_cache_dir)

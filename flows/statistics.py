@@ -86,6 +86,10 @@ def count_dataset(directory: Path) -> DatasetCounts:
 def _run_record(path: Path) -> RunRecord:
     try:
         return RunRecord.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DatasetDamaged(
+            f"{path} cannot be read: {error.strerror}. Delete it: only a run's times belong there."
+        ) from error
     except ValidationError as error:
         raise DatasetDamaged(
             f"{path} is damaged ({error.error_count()} fields cannot be read). It holds nothing but a run's times: "

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 
+from pydantic import Field
+
 from schemas.model import Model
 from schemas.repo import EnvironmentInfo, RepoProfile
 from schemas.tasks import SCHEMA_VERSION
 
 
 class Shard(Model):
-    path: str
+    path: str = Field(pattern=r"^(data|rejected)/[^/]+$")
     """Relative to the dataset folder."""
     sha256: str
     """SHA-256 of the file, in hexadecimal."""

@@ -57,18 +57,30 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def refuse_unwritable(folder: Path) -> None:
+def refuse_unwritable(folder: Path, *, instead: str = "choose another folder with --out") -> None:
     """See that a folder, or the nearest one above it that is there, takes new files; changes nothing.
 
     Raises:
         StorageFailed: it does not (read-only, no permission, a file in the way).
     """
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    with refusals_named(folder):
+    with refusals_named(folder, instead=instead):
+        absolute = folder.absolute()
+        nearest = next(path for path in (absolute, *absolute.parents) if path.exists())
         if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is a file")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, f"{nearest} is read-only for this user")
+
+
+def require_usable(folder: Path, *, instead: str) -> None:
+    """Make a folder where it is not there, and see that it takes new files; `instead` says what else could be done.
+
+    Raises:
+        StorageFailed: it cannot be made, or does not.
+    """
+    with refusals_named(folder, instead=instead):
+        folder.mkdir(parents=True, exist_ok=True)
+    refuse_unwritable(folder, instead=instead)
 
 
 @contextmanager
@@ -90,7 +102,7 @@ def folder_made(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def refusals_named(path: Path) -> Iterator[None]:
+def refusals_named(path: Path, *, instead: str = "choose another folder with --out") -> Iterator[None]:
     """Turn an error of the file system into one that names the path and says what next."""
     try:
         yield
@@ -98,7 +110,9 @@ def refusals_named(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno in (errno.EEXIST, errno.ENOTDIR) and error.filename not in (None, str(path)):
+            reason = f"{error.filename}: {reason}"
         raise StorageFailed(
-            f"cannot write {path}: {reason}. Free space or choose another folder with --out, then run the same "
+            f"cannot write {path}: {reason}. Free space or {instead}, then run the same "
             "command again: what is finished is kept."
         ) from error

@@ -108,6 +108,10 @@ def read_manifest(layout: DatasetLayout) -> ShardManifest:
             f"{layout.root} is not a gymforge dataset: it has no manifest.json. Name the folder that was given to "
             "`gymforge ingest --out`."
         ) from None
+    except IsADirectoryError:
+        raise DatasetDamaged(
+            f"{layout.manifest} is a folder. Restore it, or ingest again into another folder."
+        ) from None
     except OSError as error:
         raise DatasetError(f"cannot read {layout.manifest}: {error.strerror}. Check its permissions.") from error
     except (ValueError, RecursionError) as error:

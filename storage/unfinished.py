@@ -38,11 +38,14 @@ def take_away_unfinished(layout: DatasetLayout) -> None:
         return
     ledger = layout.ledger
     files = [ledger, *(ledger.with_name(f"{ledger.name}{suffix}") for suffix in ("-wal", "-shm", "-journal"))]
-    for file in (*files, layout.manifest, temporary_name(layout.manifest)):
+    for file in files:
         _unlink(file)
     for folder in (layout.data, layout.rejected, layout.runs, ledger.parent):
         with suppress(OSError):  # it was not made, or somebody put something into it
             folder.rmdir()
+    # The manifest last: until nothing else of ours is left, it says whose folder this is.
+    for file in (layout.manifest, temporary_name(layout.manifest)):
+        _unlink(file)
 
 
 def _unlink(file: Path) -> None:

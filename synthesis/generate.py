@@ -60,6 +60,10 @@ class _FileResult(NamedTuple):
     rejected: tuple[RejectedRewrite, ...]
 
 
+_OF_THE_TERMINAL = {signal.SIGINT, signal.SIGHUP}
+"""Signals that a terminal sends to all processes of a command at once."""
+
+
 def generate(
     tree: Path, profile: RepoProfile, *, seed: int, strategies: Sequence[str] | None = None, workers: int = 1
 ) -> Synthesis:
@@ -94,7 +98,7 @@ def _in_processes(jobs: Sequence[_Job], workers: int) -> list[_FileResult]:
     )
     try:
         # Processes are started here, and inherit the mask: an interrupt waits until they have loaded the program.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TERMINAL)
         try:
             futures = {index: pool.submit(_process, jobs[index]) for index in sorted(range(len(jobs)), key=size)}
         finally:
@@ -119,7 +123,7 @@ def _die_with_parent() -> None:
 
     threading.Thread(target=wait, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_THE_TERMINAL)
 
 
 def _process(job: _Job) -> _FileResult:

@@ -116,9 +116,8 @@ def _message(what: str, report: TestReport, test_command: Sequence[str]) -> str:
     failed = sum(outcome.is_failure for outcome in report.outcomes.values())
     facts = [f"{len(report.outcomes)} tests reported, {failed} failed", f"exit status {report.exit_code}"]
     if report.collection_errors:
-        facts.append(
-            f"{len(report.collection_errors)} modules did not load: {', '.join(sorted(report.collection_errors)[:5])}"
-        )
+        names = [name or "the suite as a whole" for name in sorted(report.collection_errors)]
+        facts.append(f"{len(names)} modules did not load: {', '.join(names[:5])}")
     return (
         f"The suite {what} on the clean tree ({'; '.join(facts)}). Command: {' '.join(test_command)}. "
         "If it needs other dependencies or arguments, set them in gymforge.toml. "

@@ -15,12 +15,24 @@ from typing import NamedTuple
 from schemas.errors import SandboxFailed
 from schemas.tasks import TaskInstance
 from validation.junit import JunitResult, TestAddress, address_of, gravest, read_junit
-from validation.sandbox.protocol import TESTBED, Limits, Sandbox, SandboxBackend
+from validation.sandbox.protocol import ENV_DIR, TESTBED, Limits, Sandbox, SandboxBackend
 
 _BUGGED_FACTOR = 10.0
 _BUGGED_SLACK_S = 60.0
 """A bugged suite may take this much longer than the clean one."""
 JUNIT_PATH = "/tmp/gymforge-junit.xml"  # noqa: S108 - inside the sandbox, where /tmp is private
+ENDING = """
+import os, subprocess, sys, time
+report, grace_s = sys.argv[1], float(sys.argv[2])
+pytest, seen = subprocess.Popen(sys.argv[3:]), None
+while pytest.poll() is None and not (seen and time.monotonic() - seen > grace_s):
+    time.sleep(0.05)
+    seen = seen or (time.monotonic() if os.path.exists(report) else None)
+pytest.kill()
+sys.exit(pytest.wait())
+"""
+"""Runs stock pytest, and ends it where it does not end by itself within a while of its report."""
+_END_GRACE_S = 15.0
 
 Results = Mapping[TestAddress, JunitResult]
 
@@ -59,7 +71,7 @@ class Verifier:
         self._suite_limit_s = suite_limit_s
         started = monotonic()
         self.clean = self._run({})
-        # A bug may keep stock pytest from ending (a thread that waits, say), and its report is written before that.
+        # A bug may keep stock pytest from ending (a test that waits for ever, say).
         self._suite_limit_s = min(suite_limit_s, _BUGGED_FACTOR * (monotonic() - started) + _BUGGED_SLACK_S)
 
     def verify(self, task: TaskInstance) -> Verification:
@@ -108,7 +120,8 @@ class Verifier:
             return self._read(sandbox, extra)
 
     def _read(self, sandbox: Sandbox, extra: Sequence[str]) -> Results | None:
-        command = [*self._command, f"--junitxml={JUNIT_PATH}", *extra]
+        pytest = [*self._command, f"--junitxml={JUNIT_PATH}", *extra]
+        command = [f"{ENV_DIR}/bin/python", "-I", "-S", "-c", ENDING, JUNIT_PATH, str(_END_GRACE_S), *pytest]
         sandbox.run(command, timeout_s=self._suite_limit_s, environment=self._environment)
         try:
             return read_junit(sandbox.get(JUNIT_PATH, max_bytes=256 * 1024 * 1024))

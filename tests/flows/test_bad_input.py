@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import _told
+from flows.statistics import _run_record
+from schemas.errors import DatasetDamaged
 from schemas.tasks import TaskInstance
 
 ROOT = Path(__file__).parents[2]
@@ -113,11 +115,14 @@ def test_source_in_no_known_form_is_refused_at_once(gymforge, tmp_path: Path, so
         (["--out", "{}/foreign"], 2, "thesis.tex"),
         (["--out", "{}/older"], 2, "0.9"),
         (["--out", "{}/torn"], 12, "manifest.json is damaged"),
+        (["--out", "{}/circle"], 2, "circle"),
+        (["--out", "{}/" + "o" * 300], 11, "too long"),
         (["--sandbox", "docker"], 7, "--sandbox local"),
     ],
     ids=[
         *("strategy", "no-strategy", "no-config", "broken-toml", "unknown-key"),
-        *("out-below-file", "foreign-folder", "older-schema", "torn-manifest", "no-docker"),
+        *("out-below-file", "foreign-folder", "older-schema", "torn-manifest", "out-in-a-circle", "out-too-long"),
+        "no-docker",
     ],
 )
 def test_bad_option_is_refused_at_once_and_changes_nothing(
@@ -132,6 +137,7 @@ def test_bad_option_is_refused_at_once_and_changes_nothing(
     ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(text)
+    (tmp_path / "circle").symlink_to("circle")
     before = contents(tmp_path)
     given = [one.format(tmp_path) for one in arguments]
     rest = [*([] if "--sandbox" in given else ["--sandbox", "local"])]
@@ -154,8 +160,18 @@ def test_bad_option_is_refused_at_once_and_changes_nothing(
         ["--config", "."],
         ["--frob"],
         ["--out", SAMPLE],
+        ["--seed", "99999999999999999999999"],
     ],
-    ids=["sandbox", "workers", "max-tasks", "seed", "config-is-folder", "unknown", "out-is-file"],
+    ids=[
+        "sandbox",
+        "workers",
+        "max-tasks",
+        "seed",
+        "config-is-folder",
+        "unknown",
+        "out-is-file",
+        "seed-beyond-64-bits",
+    ],
 )
 def test_option_value_out_of_range_is_named(gymforge, tmp_path: Path, option: list[str]) -> None:
     ran = gymforge("ingest", SAMPLE, "--out", tmp_path / "out", *option)
@@ -306,3 +322,59 @@ def test_disk_that_refuses_anywhere_is_told_with_its_own_code(number: int) -> No
 def test_error_that_nobody_foresaw_names_the_way_to_more() -> None:
     told = _told(ZeroDivisionError("division by zero"))
     assert (told.exit_code, "--debug" in str(told)) == (1, True)
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    ("variable", "value", "code"),
+    [
+        ("GYMFORGE_CACHE_DIR", "{}/file", 11),
+        ("GYMFORGE_CACHE_DIR", "{}/file/below", 11),
+        ("GYMFORGE_CACHE_DIR", "/proc/nope", 11),
+        ("PREFECT_HOME", "/proc/nope", 11),
+        ("PREFECT_API_URL", "nonsense", 2),
+        ("PREFECT_API_URL", "http://127.0.0.1:1/api", 2),
+    ],
+)
+def test_a_variable_that_names_what_cannot_be_used_is_named(
+    gymforge, tmp_path: Path, variable: str, value: str, code: int
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "out"
+    ran = gymforge("ingest", SAMPLE, "--sandbox", "local", "--out", out, **{variable: value.format(tmp_path)})
+    assert (ran.code, variable in ran.message, ran.out) == (code, True, ""), ran
+    assert not out.exists()
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(("name", "code"), [("git", 11), ("prefect", 11), ("environments", 8), ("distributions", 11)])
+def test_a_file_in_the_place_of_a_folder_of_the_cache_is_named(gymforge, tmp_path: Path, name: str, code: int) -> None:
+    cache, out = tmp_path / "cache", tmp_path / "out"
+    cache.mkdir()
+    (cache / name).touch()
+    ran = gymforge("ingest", SAMPLE, "--sandbox", "local", "--out", out, GYMFORGE_CACHE_DIR=str(cache))
+    assert (ran.code, str(cache / name) in ran.message) == (code, True), ran
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link"])
+def test_a_run_record_that_is_no_file_is_damage(tmp_path: Path, kind: str) -> None:
+    record = tmp_path / "x.json"
+    if kind == "folder":
+        record.mkdir()
+    else:
+        record.symlink_to("nowhere")
+    with pytest.raises(DatasetDamaged, match=r"x\.json"):
+        _run_record(record)
+
+
+@pytest.mark.parametrize("command", ["ingest", "show", "tasks"])
+def test_an_argument_that_is_no_text_is_refused(gymforge, command: str) -> None:
+    ran = gymforge(command, "\udcff")
+    assert (ran.code, "no UTF-8 text" in ran.err, "Traceback" in ran.err) == (2, True, False), ran
+
+
+@pytest.mark.parametrize("score", ["nan", "-1", "2", "x"])
+def test_a_score_that_is_none_is_refused(gymforge, tmp_path: Path, score: str) -> None:
+    ran = gymforge("tasks", tmp_path, "--min-complexity", score)
+    assert (ran.code, "--min-complexity" in ran.err, "Traceback" in ran.err) == (2, True, False), ran

@@ -1,10 +1,13 @@
 """The first interrupt lets work end by itself, the second ends the process whatever holds it."""
 
+import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from flows.settings import IngestSettings
 from storage.layout import DatasetLayout
 
 ROOT = Path(__file__).parents[2]
+SAMPLE = str(ROOT / "examples" / "tinystats.bundle")
 WORKER = """
 import threading, time
 from flows.interrupt import finishing_first
@@ -42,7 +46,7 @@ def working() -> "Callable[[float], subprocess.Popen[str]]":
     return start
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_interrupt_lets_the_work_end(
     working: "Callable[[float], subprocess.Popen[str]]", number: signal.Signals
 ) -> None:
@@ -63,6 +67,69 @@ def test_a_second_interrupt_ends_at_once_what_would_go_on(
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=10)
     assert process.returncode == INTERRUPTED
+
+
+WAITER = """
+import time
+from flows.interrupt import interruptible
+
+with interruptible():
+    print("working", flush=True)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        time.sleep({seconds})
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("again", [False, True])
+def test_outside_validation_the_first_interrupts_and_the_second_ends(number: signal.Signals, again: bool) -> None:
+    code = WAITER.format(seconds=60 if again else 0)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "interrupted\n"
+        if again:
+            process.send_signal(number)
+        assert process.wait(timeout=10) == (INTERRUPTED if again else 0)
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["environment", "synthesis"])
+def test_a_command_that_is_interrupted_before_validation_says_so(
+    command_environment: Mapping[str, str], tmp_path: Path, number: signal.Signals, moment: str
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", "from flows.entry import main; main()", "ingest", SAMPLE, "--out", str(out)]
+    process = subprocess.Popen(
+        [*command, "--sandbox", "local", "--max-tasks", "1", "--workers", "2"],
+        cwd=ROOT,
+        env=dict(command_environment),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    ledger = out / "ledger" / "ledger.sqlite"
+    while process.poll() is None and not (ledger.exists() if moment == "environment" else has_baseline(ledger)):
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in said) == (INTERRUPTED, False), said
+    assert "gymforge: Interrupted." in said
+
+
+def has_baseline(ledger: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
+            return connection.execute("SELECT 1 FROM stages WHERE stage = 'baseline'").fetchone() is not None
+    except sqlite3.Error:
+        return False
 
 
 def test_an_interrupt_while_the_program_loads_gives_no_traceback() -> None:

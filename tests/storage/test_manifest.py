@@ -1,5 +1,6 @@
 """Which folders are ours, who may write, and what the manifest keeps."""
 
+import itertools
 import json
 import os
 import signal
@@ -69,6 +70,23 @@ def test_manifest_with_a_missing_field_is_damaged(layout: DatasetLayout) -> None
     del content["ingestions"]
     layout.manifest.write_text(json.dumps(content))
     with pytest.raises(DatasetDamaged, match="damaged"):
+        read_manifest(layout)
+
+
+@pytest.mark.parametrize("path", ["../data/x.parquet", "data/../../x.parquet", "/data/x.parquet", "manifest.json"])
+def test_manifest_that_leads_out_of_the_folder_is_damaged(layout: DatasetLayout, make_ingestion, path: str) -> None:
+    add_ingestion(layout, make_ingestion())
+    content = json.loads(layout.manifest.read_text())
+    content["ingestions"][0]["shards"] = [{"path": path, "sha256": "0", "size_bytes": 1, "rows": 1}]
+    layout.manifest.write_text(json.dumps(content))
+    with pytest.raises(DatasetDamaged, match="path"):
+        read_manifest(layout)
+
+
+def test_folder_in_the_place_of_the_manifest_is_damage(layout: DatasetLayout) -> None:
+    layout.manifest.unlink()
+    layout.manifest.mkdir()
+    with pytest.raises(DatasetDamaged, match="is a folder"):
         read_manifest(layout)
 
 
@@ -182,6 +200,25 @@ def fail_after(folder: Path, work: Callable[[Ledger], object]) -> None:
 def test_new_dataset_in_which_nothing_was_finished_is_taken_away_with_the_folders_made_for_it(tmp_path: Path) -> None:
     fail_after(tmp_path / "a" / "b", lambda ledger: ledger.record_time("acquire", 1.0, at=datetime.now(UTC)))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_tidying_that_is_interrupted_anywhere_leaves_a_folder_that_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    calls = itertools.count()
+
+    def interrupted(file: Path) -> None:
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        file.unlink(missing_ok=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.unfinished._unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fail_after(tmp_path, lambda _: None)
+    with open_for_writing(tmp_path):
+        pass
 
 
 def test_new_dataset_with_finished_work_in_its_ledger_stays(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import validation.verify
 from extractors.diff import make_patch
 from schemas.tasks import TaskInstance
 from validation.junit import JunitResult, TestAddress, address_of
 from validation.sandbox.fake import FakeBackend, FakeCall, result
-from validation.sandbox.protocol import TESTBED, CommandResult, Limits
+from validation.sandbox.protocol import ENV_DIR, TESTBED, CommandResult, Limits
 from validation.verify import JUNIT_PATH, Verifier, apply_with_git, compare
 
 CLEAN = b"def double(x):\n    return x * 2\n\n\ndef triple(x):\n    return x * 3\n"
@@ -33,7 +34,7 @@ def run_trusted(call: FakeCall) -> CommandResult:
         for path, content in call.files.items():
             if path.startswith(f"{TESTBED}/"):
                 (root / path.removeprefix(f"{TESTBED}/")).write_bytes(content)
-        command = [sys.executable if word == "python" else word for word in call.command]
+        command = [sys.executable if word in ("python", f"{ENV_DIR}/bin/python") else word for word in call.command]
         command = [word.replace(JUNIT_PATH, str(root / "junit.xml")) for word in command]
         done = subprocess.run(
             [*command, "-p", "no:randomly"], cwd=root, capture_output=True, check=False, env={"PATH": "/usr/bin:/bin"}
@@ -117,6 +118,25 @@ def test_once():
     recorded = task(PASS_TO_PASS=("test_lib.py::test_double_two", "test_lib.py::test_once"))
     findings = verifier(tests.replace(b"SEEN", repr(str(seen)).encode())).verify(recorded).disagreements
     assert "test_lib.test_once fails with the fix applied" in findings
+
+
+def test_a_suite_whose_process_does_not_end_is_read_after_its_report(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(validation.verify, "_END_GRACE_S", 1.0)
+    waited = tmp_path / "waited"
+    tests = (
+        TESTS
+        + b"""
+import threading, time
+def wait():
+    time.sleep(40)
+    open(WAITED, "w").close()
+threading.Thread(target=wait).start()
+"""
+    )
+    assert verifier(tests.replace(b"WAITED", repr(str(waited)).encode())).verify(task()).disagreements == ()
+    assert not waited.exists()
 
 
 def test_a_fix_that_does_not_restore_the_clean_file_is_found() -> None:
