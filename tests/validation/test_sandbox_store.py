@@ -1,11 +1,13 @@
 """The local store takes archives that it does not trust, whole or not at all."""
 
 import contextlib
+import errno
 import io
 import os
 import stat
+import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ SANDBOX = FakeSandbox(lambda _call: result())
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "environments"
+def root(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "environments"
+    subprocess.run(["rm", "-rf", tmp_path / "environments"], check=True)  # deeper than pytest can delete
 
 
 @pytest.fixture
@@ -111,11 +114,91 @@ def test_storing_again_replaces(environments: store.EnvironmentStore, send: Call
     assert len(list(root.iterdir())) == 1
 
 
-def test_what_a_killed_run_left_is_swept(
+@pytest.mark.parametrize("folders", [["d" * 200] * 19 + ["e" * 140], ["d"] * 1990], ids=["long-names", "many-folders"])
+def test_paths_that_are_longer_than_the_hosts_can_be_are_stored_and_removed(
+    environments: store.EnvironmentStore, send: Callable[..., None], root: Path, folders: list[str]
+) -> None:
+    longest = "/".join(["gymforge/testbed", *folders, "f" * 80])
+    assert len(longest) < 4096 < len(f"{root}/.partial-12345-123456789012/{longest}")
+    send(entry("env/tool"), entry(longest), entry(longest[:-1], mode=0o4755), data=b"x" * 100)
+    assert environments.add(SANDBOX, "name") == 300
+    assert environments.holds("name")
+    environments.remove("name")
+    assert list(root.iterdir()) == []
+
+
+def test_folders_deeper_than_any_path_can_name_are_stored_and_removed(
     environments: store.EnvironmentStore, send: Callable[..., None], root: Path
 ) -> None:
-    dead = os.posix_spawn("/bin/true", ["true"], {})
-    os.waitpid(dead, 0)
+    """Links within an archive let it nest folders further than one path reaches."""
+    below = "d/" * 1500
+    send(
+        entry(f"env/{below}", type=tarfile.DIRTYPE),
+        entry("env/link", type=tarfile.SYMTYPE, linkname=below),
+        entry(f"env/link/{below}", type=tarfile.DIRTYPE),
+        entry("env/link/further", type=tarfile.SYMTYPE, linkname=below),
+        entry(f"env/link/further/{below}/file"),
+    )
+    environments.add(SANDBOX, "name")
+    assert environments.holds("name")
+    environments.remove("name")
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["inventory", "env", "gymforge", "gymforge/testbed"])
+def test_link_in_a_place_that_the_host_uses_is_refused(
+    environments: store.EnvironmentStore, send: Callable[..., None], root: Path, tmp_path: Path, place: str
+) -> None:
+    """The host writes the one, and mounts the others."""
+    (tmp_path / "canary").write_text("untouched")
+    target = tmp_path / "canary" if place == "inventory" else tmp_path
+    send(
+        entry("env/a" if place == "gymforge" else "gymforge/a"),
+        entry(place, type=tarfile.SYMTYPE, linkname=str(target)),
+    )
+    with pytest.raises(SandboxFailed, match="could not be stored"):
+        environments.add(SANDBOX, "name")
+    assert list(root.iterdir()) == []
+    assert (tmp_path / "canary").read_text() == "untouched"
+
+
+def test_file_system_that_fails_while_storing_is_told(
+    environments: store.EnvironmentStore, send: Callable[..., None], monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    def fail(_folder: Path) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(store, "_make_tame", fail)
+    send(entry("env/a"))
+    with pytest.raises(SandboxFailed, match=rf"could not be stored in {root}: Input/output error"):
+        environments.add(SANDBOX, "name")
+    assert list(root.iterdir()) == []
+
+
+def test_leftover_that_cannot_be_deleted_is_left_and_ends_no_run(
+    environments: store.EnvironmentStore, send: Callable[..., None], root: Path, tmp_path: Path, dead: int
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/canary").write_text("untouched")
+    root.mkdir()
+    (root / f".trash-{dead}-abc").symlink_to(tmp_path / "elsewhere")
+    send(entry("env/a"))
+    environments.add(SANDBOX, "name")
+    assert environments.holds("name")
+    assert (tmp_path / "elsewhere/canary").read_text() == "untouched"
+
+
+@pytest.fixture
+def dead() -> int:
+    """The id of a process that is no more."""
+    process = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(process, 0)
+    return process
+
+
+def test_what_a_killed_run_left_is_swept(
+    environments: store.EnvironmentStore, send: Callable[..., None], root: Path, dead: int
+) -> None:
     stray = root / f".partial-{dead}-abc"
     (stray / "env").mkdir(parents=True)
     (stray / "env").chmod(0o500)

@@ -4,17 +4,19 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from schemas.errors import InvalidInput, SandboxFailed, StorageFailed
 from validation.sandbox import bubblewrap
-from validation.sandbox.packing import pack
+from validation.sandbox.packing import STORED_TESTBED, pack
 from validation.sandbox.protocol import Sandbox
+from validation.sandbox.untrusted_files import delete, walk
 
 _INVENTORY = "inventory"
 _UNPACKED = "/unpacked"
@@ -64,15 +66,18 @@ class EnvironmentStore:
         """Keep a sandbox's environment and work tree; returns the size in bytes.
 
         Raises:
-            SandboxFailed: it could not be packed or unpacked.
+            SandboxFailed: it could not be packed or unpacked, or its files cannot be kept.
             StorageFailed: the cache's disk is full or read-only.
         """
         try:
             return self._add(sandbox, image)
+        except StorageFailed:
+            raise
         except OSError as error:
-            if error.errno is None or error.errno not in _DISK_REFUSES:
-                raise
-            raise _full(self._root, os.strerror(error.errno)) from error
+            reason = error.strerror or str(error)
+            if error.errno in _DISK_REFUSES:
+                raise _full(self._root, reason) from error
+            raise SandboxFailed(f"The environment could not be stored in {self._root}: {reason}") from error
 
     def _add(self, sandbox: Sandbox, image: str) -> int:
         folder = self.folder(image)
@@ -82,12 +87,13 @@ class EnvironmentStore:
         partial.mkdir(mode=0o700)
         try:
             self._unpack(sandbox, partial)
+            _refuse_strange(partial)
             size_bytes = _make_tame(partial)
             (partial / _INVENTORY).write_text(_inventory(partial))
             subprocess.run(["/bin/sync", "--file-system", str(partial)], check=False)  # a crash must not tear files
             self._put_in_place(partial, folder)
         finally:
-            _delete(partial)
+            delete(partial)
         return size_bytes
 
     def remove(self, image: str) -> None:
@@ -95,7 +101,7 @@ class EnvironmentStore:
         trash = self._root / f"{_TRASH}{os.getpid()}-{secrets.token_hex(6)}"
         with suppress(FileNotFoundError):
             self.folder(image).rename(trash)
-            _delete(trash)
+            delete(trash)
 
     def _unpack(self, sandbox: Sandbox, destination: Path) -> None:
         """Unpack inside a sandbox of its own, where the archive can reach nothing but its destination."""
@@ -128,10 +134,10 @@ class EnvironmentStore:
                     unpacking.kill()
                     raise
             errors.seek(0)
-            complaint = errors.read(4000).decode(errors="replace")
+            complaint = _shortened(errors.read(64 * 1024).decode(errors="replace"))
         if unpacking.returncode != 0:
             if any(os.strerror(number) in complaint for number in _DISK_REFUSES):
-                raise _full(self._root, complaint.strip().splitlines()[0])
+                raise _full(self._root, complaint.splitlines()[0])
             raise SandboxFailed(f"The environment could not be stored: {complaint}")
 
     def _sweep(self) -> None:
@@ -139,7 +145,7 @@ class EnvironmentStore:
         for stray in sorted([*self._root.glob(f"{_PARTIAL}*"), *self._root.glob(f"{_TRASH}*")]):
             owner = stray.name.removeprefix(_PARTIAL).removeprefix(_TRASH).split("-")[0]
             if not Path("/proc", owner).exists():
-                _delete(stray)
+                delete(stray)
 
     def _put_in_place(self, partial: Path, folder: Path) -> None:
         while True:
@@ -149,9 +155,15 @@ class EnvironmentStore:
                 trash = self._root / f"{_TRASH}{os.getpid()}-{secrets.token_hex(6)}"
                 with suppress(FileNotFoundError):
                     folder.rename(trash)
-                    _delete(trash)
+                    delete(trash)
             else:
                 return
+
+
+def _shortened(complaint: str) -> str:
+    """The first lines, each with its end, where tar gives the reason: the path before that may have any length."""
+    lines = complaint.strip().splitlines()[:10]
+    return "\n".join(line if len(line) <= 400 else f"{line[:200]}...{line[-200:]}" for line in lines)
 
 
 def _full(folder: Path, reason: str) -> StorageFailed:
@@ -161,33 +173,48 @@ def _full(folder: Path, reason: str) -> StorageFailed:
     )
 
 
+def _refuse_strange(partial: Path) -> None:
+    """A link in place of a folder would show a sandbox the host's own files; one for the inventory leads it astray."""
+    for path in (*partial.iterdir(), partial / STORED_TESTBED[1:]):
+        if path.is_symlink() or path.name not in ("env", "gymforge", "testbed"):
+            raise SandboxFailed(f"The environment could not be stored: {path.name!r} in its archive is not its own")
+
+
+class _File(NamedTuple):
+    name: str
+    folder: int
+    """A descriptor; the name is looked up below it."""
+    info: os.stat_result
+
+
+def _files(root: Path, *, tame: bool = False) -> Iterator[_File]:
+    """Every file below `root`, but for links to folders."""
+    for folder in walk(root, tame=tame):
+        for name in folder.others:
+            info = os.lstat(name, dir_fd=folder.descriptor)
+            if not (stat.S_ISLNK(info.st_mode) and _leads_to_folder(name, folder.descriptor)):
+                yield _File(name, folder.descriptor, info)
+
+
+def _leads_to_folder(link: str, folder: int) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(link, dir_fd=folder).st_mode)
+    except OSError:
+        return False
+
+
 def _inventory(root: Path) -> str:
     """How many files an environment has and how many bytes are in them: what is lost or cut short shows."""
-    files = size_bytes = 0
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if folder != str(root):  # the inventory itself
-                files += 1
-                size_bytes += Path(folder, name).lstat().st_size
-    return f"{files} files, {size_bytes} bytes\n"
+    folders = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]  # beside them is itself
+    sizes = [file.info.st_size for folder in folders for file in _files(folder)]
+    return f"{len(sizes)} files, {sum(sizes)} bytes\n"
 
 
 def _make_tame(root: Path) -> int:
     """Take set-user-id bits away and let the owner clean up later; returns the bytes of all files."""
     size_bytes = 0
-    for folder, _, names in os.walk(root):
-        Path(folder).chmod(stat.S_IMODE(os.lstat(folder).st_mode) & 0o777 | 0o700)
-        for name in names:
-            path = Path(folder, name)
-            info = path.lstat()
-            size_bytes += info.st_size
-            if stat.S_ISREG(info.st_mode) and info.st_mode & (stat.S_ISUID | stat.S_ISGID):
-                path.chmod(stat.S_IMODE(info.st_mode) & 0o777)
+    for name, folder, info in _files(root, tame=True):
+        size_bytes += info.st_size
+        if stat.S_ISREG(info.st_mode) and info.st_mode & (stat.S_ISUID | stat.S_ISGID):
+            os.chmod(name, stat.S_IMODE(info.st_mode) & 0o777, dir_fd=folder)
     return size_bytes
-
-
-def _delete(folder: Path) -> None:
-    """Delete a folder of untrusted files; links in it are removed, never followed."""
-    if folder.exists():
-        _make_tame(folder)
-        shutil.rmtree(folder)

@@ -1,6 +1,7 @@
 """Build scripts that are hostile while a repository is installed: they read no secret and reach nobody."""
 
 import json
+import re
 import secrets
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import EnvironmentFailed
+from schemas.errors import EnvironmentFailed, SandboxFailed
 from schemas.repo import EnvironmentInfo, InstallSpec, Language, RepoProfile, RepoRef
 from validation.environment import build_environment
 from validation.project_build import declared_name
@@ -236,6 +237,40 @@ def act():
     assert build(PLAIN | {"deed.py": kills}).image_name
     assert host.harm() == []
     assert is_sound(build, kind, backends)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    ["['d' * 200] * 19 + ['e' * 140]", "['d' * 250] * 40", "['d'] * 1990"],
+    ids=["long-for-the-host", "long-for-anybody", "deep"],
+)
+def test_a_build_script_that_nests_folders_poisons_no_cache(kind, build, backends, host, tmp_path, folders) -> None:
+    """Paths that fit inside, or not even there, are longer than any path may be where the host keeps them.
+
+    Such a tree is stored or refused; whoever builds next with the same cache must not notice.
+    """
+    nests = f"""
+import os
+
+def act():
+    folder = os.open("/testbed", os.O_RDONLY)
+    for name in {folders}:
+        os.mkdir(name, dir_fd=folder)
+        inner = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    for length in (5, 20, 40, 60, 80):
+        os.close(os.open("f" * length, os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+"""
+    try:
+        info = build(PLAIN | {"deed.py": nests})
+    except (EnvironmentFailed, SandboxFailed) as error:
+        assert re.search("file name too long|recursion", str(error), re.IGNORECASE)  # noqa: PT017
+    else:
+        backends(kind).remove(info.image_name)
+        assert not backends(kind).has(info.image_name)
+    assert is_sound(build, kind, backends)
+    assert not list((tmp_path.parent).glob("backends*/environments/.*"))
 
 
 def test_a_project_file_that_is_a_link_is_not_read(tmp_path: Path) -> None:
