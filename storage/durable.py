@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from schemas.errors import StorageFailed
 
@@ -15,6 +16,16 @@ TEMPORARY_SUFFIX = ".tmp"
 def temporary_name(path: Path) -> Path:
     """Where a file is written before it gets its name: hidden, beside it, no reader's glob finds it."""
     return path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+
+
+def open_temporary(path: Path) -> BinaryIO:
+    """The file that gets the name `path` when it is published, new and empty.
+
+    What stood in its place is taken away, and never written to: it may be a link that leads out of the folder.
+    """
+    temporary = temporary_name(path)
+    temporary.unlink(missing_ok=True)
+    return temporary.open("xb")  # where somebody puts a link there meanwhile, this fails: it follows none
 
 
 def publish(path: Path) -> None:
@@ -41,7 +52,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with refusals_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary_name(path).write_bytes(content)
+        with open_temporary(path) as file:
+            file.write(content)
         publish(path)
 
 

@@ -1,8 +1,10 @@
 """Who may write to a dataset folder: one process, as long as it lives."""
 
+import errno
 import fcntl
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -16,7 +18,7 @@ def locked(layout: DatasetLayout) -> Iterator[None]:
     """Be the only writer; the lock's file is gone afterwards.
 
     Raises:
-        DatasetError: another process writes; the message names it.
+        DatasetError: another process writes; the message names it. Or the lock is no file of this folder.
         StorageFailed: the folder cannot be written to.
     """
     descriptor = _take_lock(layout)
@@ -34,10 +36,10 @@ def refuse_held(layout: DatasetLayout) -> None:
     """See that no process writes to the folder now; takes nothing.
 
     Raises:
-        DatasetError: one does; the message names it.
+        DatasetError: one does; the message names it. Or the lock is no file of this folder.
     """
     try:
-        descriptor = os.open(layout.lock, os.O_RDONLY)
+        descriptor = _open_lock(layout, os.O_RDONLY)
     except OSError:
         return
     try:
@@ -56,10 +58,33 @@ def _held(layout: DatasetLayout, descriptor: int) -> DatasetError:
     )
 
 
+def _open_lock(layout: DatasetLayout, flags: int) -> int:
+    """The lock's file; never one that lies elsewhere, since its owner's name is written into it."""
+    try:
+        # Not blocking: a pipe in its place would wait for a reader.
+        descriptor = os.open(layout.lock, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a link, a folder, a socket
+            raise _no_lock_file(layout) from None
+        raise
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
+        os.close(descriptor)
+        raise _no_lock_file(layout)
+    return descriptor
+
+
+def _no_lock_file(layout: DatasetLayout) -> DatasetError:
+    return DatasetError(
+        f"{layout.lock} is a link or no regular file, and so no lock of gymforge's. Delete it, or choose another "
+        "folder with --out."
+    )
+
+
 def _take_lock(layout: DatasetLayout) -> int:
     while True:
         with refusals_named(layout.lock):
-            descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = _open_lock(layout, os.O_RDWR | os.O_CREAT)
         try:
             # The kernel releases it when the process dies, however it dies: no stale lock to clean up.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

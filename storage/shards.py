@@ -16,7 +16,7 @@ from schemas.model import Model
 from schemas.tasks import SCHEMA_VERSION, RejectedCandidate, TaskInstance
 from storage.arrow_schema import REJECTED_SCHEMA, TASK_SCHEMA, dictionary_columns
 from storage.content import content_hash
-from storage.durable import publish, refusals_named, sha256_of, temporary_name
+from storage.durable import open_temporary, publish, refusals_named, sha256_of, temporary_name
 from storage.layout import DatasetLayout
 from storage.manifest import read_manifest
 
@@ -165,7 +165,7 @@ def _write_temporaries(
     while position < len(groups):
         path = name(len(written))
         first = position
-        with temporary_name(path).open("wb") as file, _parquet_writer(file, kind.schema) as writer:
+        with open_temporary(path) as file, _parquet_writer(file, kind.schema) as writer:
             largest_bytes = 0
             while position < len(groups) and (position == first or file.tell() + largest_bytes <= max_bytes):
                 before = file.tell()

@@ -53,6 +53,16 @@ def test_folder_of_a_first_run_killed_before_its_manifest_is_taken_over(tmp_path
         assert read_manifest(layout).ingestions == ()
 
 
+def test_temporary_manifest_that_is_a_link_is_replaced_and_nothing_is_written_through_it(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("untouched")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/.manifest.json.tmp").symlink_to(tmp_path / "victim")
+    with open_for_writing(tmp_path / "d") as layout:
+        assert read_manifest(layout).ingestions == ()
+        assert not layout.manifest.is_symlink()
+    assert (tmp_path / "victim").read_text() == "untouched"
+
+
 def test_reading_a_folder_without_manifest_says_what_next(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"is not a gymforge dataset.*gymforge ingest --out"):
         read_manifest(DatasetLayout(tmp_path))

@@ -21,6 +21,7 @@ from schemas.model import Model
 from schemas.tasks import SCHEMA_VERSION, RejectedCandidate, TaskInstance
 from storage.arrow_schema import TASK_SCHEMA
 from storage.content import seal
+from storage.durable import temporary_name
 from storage.layout import DatasetLayout
 from storage.manifest import add_ingestion, open_for_writing
 from storage.reader import check_dataset, checked_path, read_batches
@@ -152,6 +153,17 @@ def test_shards_roll_over_by_size(layout, make_rejected) -> None:
     assert [shard.rows for shard in shards] == [2 * ROWS_PER_GROUP, 2 * ROWS_PER_GROUP]
     assert all(shard.size_bytes < 500_000 for shard in shards)
     assert read(layout, shards, RejectedCandidate) == candidates
+
+
+def test_temporary_shard_that_is_a_link_is_replaced_and_nothing_is_written_through_it(
+    tmp_path: Path, layout, make_rejected
+) -> None:
+    (tmp_path / "victim").write_text("untouched")
+    row = make_rejected(0)
+    temporary_name(layout.rejected_shard(row.repo, row.base_commit, 0)).symlink_to(tmp_path / "victim")
+    [shard] = write_rejected(layout, repo=row.repo, commit=row.base_commit, rows=[row])
+    assert not (layout.root / shard.path).is_symlink()
+    assert (tmp_path / "victim").read_text() == "untouched"
 
 
 def test_no_rows_give_no_shard(layout) -> None:
