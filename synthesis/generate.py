@@ -93,20 +93,23 @@ def _in_processes(jobs: Sequence[_Job], workers: int) -> list[_FileResult]:
     def size(index: int) -> int:
         return -(jobs[index].tree / jobs[index].path).stat().st_size
 
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent
-    )
+    context = multiprocessing.get_context("spawn")
+    # Processes that are started here inherit the mask: an interrupt waits until they have loaded the program.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TERMINAL)
     try:
-        # Processes are started here, and inherit the mask: an interrupt waits until they have loaded the program.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TERMINAL)
+        pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_die_with_parent)
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, _OF_THE_TERMINAL
+        )  # its resource tracker's start unblocks some
+        futures = {index: pool.submit(_process, jobs[index]) for index in sorted(range(len(jobs)), key=size)}
         try:
-            futures = {index: pool.submit(_process, jobs[index]) for index in sorted(range(len(jobs)), key=size)}
-        finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return [futures[index].result() for index in range(len(jobs))]
+            return [futures[index].result() for index in range(len(jobs))]
+        finally:
+            # After an error or an interrupt, nothing more is started; files in work are finished by their processes.
+            pool.shutdown(wait=True, cancel_futures=True)
     finally:
-        # After an error or an interrupt, nothing more is started; the files in work are finished by their processes.
-        pool.shutdown(wait=True, cancel_futures=True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _die_with_parent() -> None:

@@ -74,8 +74,8 @@ import time
 from flows.interrupt import interruptible
 
 with interruptible():
-    print("working", flush=True)
     try:
+        print("working", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
