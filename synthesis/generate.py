@@ -98,9 +98,8 @@ def _in_processes(jobs: Sequence[_Job], workers: int) -> list[_FileResult]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TERMINAL)
     try:
         pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_die_with_parent)
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, _OF_THE_TERMINAL
-        )  # its resource tracker's start unblocks some
+        # Again: what starts multiprocessing's resource tracker takes SIGINT out of the mask.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TERMINAL)
         futures = {index: pool.submit(_process, jobs[index]) for index in sorted(range(len(jobs)), key=size)}
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
