@@ -260,13 +260,15 @@ def rows(out: Path, query: str) -> list[str]:
 
 
 def kill(lane: Lane, process: "subprocess.Popen[bytes]", rng: random.Random) -> str:
-    """Kill in one of the ways; returns its name."""
+    """Kill in one of the ways; returns its name, empty where the command had ended by then."""
     way = rng.choice(["SIGKILL", "SIGKILL", "SIGINT", "SIGINT twice", "SIGTERM", "SIGHUP"])
     if way == "SIGKILL":
         process.kill()
         return way
     while process.poll() is None and not takes_signals(process.pid):
         time.sleep(0.01)  # until its first line has run, Python has the word
+    if process.returncode is not None:
+        return ""
     # As a terminal does: every process of the group gets it.
     number = signal.Signals[way.split()[0]]
     os.killpg(process.pid, number)
