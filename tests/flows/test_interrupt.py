@@ -146,6 +146,21 @@ main()
     assert (done.returncode, done.stderr) == (INTERRUPTED, "")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_while_python_takes_itself_down_keeps_the_exit_code(number: signal.Signals) -> None:
+    ending = f"""
+import os, sys
+class Interrupting:
+    def __del__(self, kill=os.kill, pid=os.getpid()): kill(pid, {int(number)})
+sys.left = Interrupting()
+sys.argv[1:] = ["show"]
+from flows.entry import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", ending], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, "Missing argument" in done.stderr) == (2, True), done.stderr
+
+
 @pytest.mark.sandbox
 def test_checkout_of_a_killed_run_is_cleared(sample_settings: Callable[..., IngestSettings], tmp_path: Path) -> None:
     settings = sample_settings(tmp_path / "out")
