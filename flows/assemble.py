@@ -35,6 +35,8 @@ class Ground(NamedTuple):
     test_command: tuple[str, ...]
     seed: int
     config_hash: str
+    fast_path: bool = False
+    """Whether candidates are judged by the tests that they can affect."""
 
 
 class NotATask(NamedTuple):
@@ -101,8 +103,8 @@ def assemble(
                 baseline_runs=ground.baseline.runs,
                 bugged_runs=proof.verdict.runs,
                 flaky_excluded=len(ground.baseline.quarantined),
-                fast_path=False,
-                audited=False,
+                fast_path=ground.fast_path,
+                audited=proof.audit is not None,
             ),
             provenance=_provenance(candidate, ground, tags.tagger_versions, issue),
             content_hash="",

@@ -11,7 +11,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from flows.interrupt import finishing_first
-from flows.pipeline import IngestResult, Pipeline
+from flows.pipeline import IngestResult, Pipeline, Wave
 from flows.settings import IngestSettings
 from schemas.errors import GymforgeError
 
@@ -44,9 +44,15 @@ def synthesize(pipeline: Pipeline) -> None:
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_is_transient)
-def validate(pipeline: Pipeline, batch: tuple[int, ...]) -> int:
-    """Judge one batch; every verdict is kept as soon as it is reached."""
-    return pipeline.validate(batch)
+def measure_impact(pipeline: Pipeline) -> None:
+    """Measure what every test depends on."""
+    pipeline.measure_impact()
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_is_transient)
+def validate(pipeline: Pipeline, wave: Wave) -> int:
+    """Judge candidates of a wave until none is left; every verdict is kept as soon as it is reached."""
+    return pipeline.validate(wave)
 
 
 @task(cache_policy=NO_CACHE)
@@ -70,11 +76,13 @@ def ingest_repository(settings: IngestSettings) -> IngestResult:
         if present is not None:
             return pipeline.repeated(present)
         synthesize(pipeline)
+        measure_impact(pipeline)
         runner: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(max_workers=settings.workers)
         with finishing_first(pipeline.stopping), runner:
-            for batches in pipeline.waves():
+            for wave in pipeline.waves():
                 futures: list[PrefectFuture[int]] = [
-                    runner.submit(validate, {"pipeline": pipeline, "batch": batch}) for batch in batches
+                    runner.submit(validate, {"pipeline": pipeline, "wave": wave})
+                    for _ in range(min(settings.workers, len(wave)))
                 ]
                 wait(futures)
                 for future in futures:

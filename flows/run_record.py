@@ -4,6 +4,8 @@ import resource
 import sys
 from collections.abc import Mapping
 
+from pydantic import Field
+
 from schemas.model import Model
 
 
@@ -16,6 +18,8 @@ class RunRecord(Model):
     seconds: float
     stages_s: Mapping[str, float]
     executions: int
+    judged_by: Mapping[str, int] = Field(default_factory=dict)
+    """`affected tests`, `whole suites`, or why it had to be these, to the number of candidates."""
     peak_memory_bytes: int
     workers: int
     dependency_mode: str

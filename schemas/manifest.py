@@ -20,6 +20,17 @@ class Shard(Model):
     """Rows in it."""
 
 
+class FastPathAudit(Model):
+    """What whole-suite runs in fresh sandboxes said to verdicts that were reached by affected tests alone."""
+
+    audited: int
+    """Candidates that were judged both ways, independently."""
+    disagreements: int
+    """Of these, how many were judged differently; one is enough for the repository to be judged by whole suites."""
+    detail: str = ""
+    """The first disagreement: candidate and difference."""
+
+
 class Ingestion(Model):
     """One repository's part of a dataset."""
 
@@ -49,6 +60,8 @@ class Ingestion(Model):
     """The environment in which every task was proven."""
     not_passing: tuple[str, ...]
     """Stable tests that do not pass on the clean tree (skipped, failing, expected to fail); they are in no task."""
+    fast_path: FastPathAudit | None = None
+    """`None` where no candidate was judged by affected tests alone."""
     shards: tuple[Shard, ...]
     """Files of tasks, by name."""
     rejected_shards: tuple[Shard, ...]

@@ -62,6 +62,10 @@ class TestReport(Model):
     failures: Mapping[str, TestFailure] = Field(default_factory=dict)
     durations_s: Mapping[str, float] = Field(default_factory=dict)
     """Seconds by test; tied to a machine, never released."""
+    cpu_s: Mapping[str, float] = Field(default_factory=dict)
+    """CPU seconds by test, children included; never released."""
+    load_cpu_s: float = 0.0
+    """CPU seconds until all test files were loaded; never released."""
     collection_errors: Mapping[str, TestFailure] = Field(default_factory=dict)
     """Path of a test module that did not load to why."""
     exit_code: int | None = None
@@ -106,6 +110,12 @@ class Baseline(Model):
     """Per-test time limit, derived from the measured times."""
     suite_limit_s: float
     """Limit of one whole run, derived from the measured times."""
+    test_cpu_limits_s: Mapping[str, float] = Field(default_factory=dict)
+    """Per-test limit in CPU time, where a test burns it: it does not depend on what else the machine does."""
+    test_idle_limits_s: Mapping[str, float] = Field(default_factory=dict)
+    """Per-test limit for waiting: time in which none of its processes has or wants a CPU."""
+    load_cpu_limit_s: float | None = None
+    """Limit for loading all test files, in CPU time."""
     lingers: bool = False
     """Whether the test process does not end by itself on the clean tree either."""
 

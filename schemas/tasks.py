@@ -148,9 +148,10 @@ class Validation(Model):
     flaky_excluded: int
     """Tests of the repository that are in quarantine."""
     fast_path: bool
-    """Whether only the tests that can be affected ran."""
+    """Whether the repository's candidates were judged by the tests that they can affect; what that left open was judged
+    by whole suites in fresh sandboxes."""
     audited: bool
-    """Whether a whole-suite run in a fresh sandbox confirmed the fast path."""
+    """Whether whole-suite runs in fresh sandboxes were made beside the fast path, and gave the same."""
 
 
 class Provenance(Model):

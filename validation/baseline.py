@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from schemas.errors import BaselineFailed
 from schemas.reports import Baseline, CoverageMap, Outcome, TestReport
+from validation.channel import SuiteRun
 from validation.sandbox.protocol import Limits, SandboxBackend
-from validation.suite import SuiteOptions, SuiteRun, run_suite
+from validation.suite import SuiteOptions, run_suite
 
 TEST_LIMIT_FACTOR = 10.0
 """A test may take this many times its slowest baseline run ..."""
@@ -14,6 +15,11 @@ TEST_LIMIT_SHARE = 0.1
 """... and this share of the whole suite's time, for what it may have to set up in another order ..."""
 TEST_LIMIT_SLACK_S = 1.0
 """... and this, for the machine's hiccups."""
+TEST_CPU_LIMIT_SLACK_S = 0.25
+TEST_IDLE_LIMIT_FACTOR = 2.0
+"""Waiting takes its time whatever the machine does, so it may grow less than work."""
+TEST_IDLE_LIMIT_SLACK_S = 0.5
+LOAD_CPU_LIMIT_SLACK_S = 5.0
 SUITE_LIMIT_FACTOR = 5.0
 SUITE_LIMIT_SLACK_S = 10.0
 
@@ -91,6 +97,9 @@ def combine(reports: Sequence[TestReport], coverage: CoverageMap, *, test_comman
         runs=len(reports),
         test_limits_s=_test_limits_s(timed, suite_s),
         suite_limit_s=SUITE_LIMIT_FACTOR * suite_s + SUITE_LIMIT_SLACK_S,
+        test_cpu_limits_s=_test_cpu_limits_s(timed),
+        test_idle_limits_s=_test_idle_limits_s(timed),
+        load_cpu_limit_s=TEST_LIMIT_FACTOR * max(report.load_cpu_s for report in timed) + LOAD_CPU_LIMIT_SLACK_S,
     )
 
 
@@ -101,6 +110,27 @@ def _test_limits_s(reports: Sequence[TestReport], suite_s: float) -> Mapping[str
             slowest[test] = max(seconds, slowest.get(test, 0.0))
     slack_s = TEST_LIMIT_SHARE * suite_s + TEST_LIMIT_SLACK_S
     return {test: round(TEST_LIMIT_FACTOR * seconds + slack_s, 3) for test, seconds in sorted(slowest.items())}
+
+
+def _test_cpu_limits_s(reports: Sequence[TestReport]) -> Mapping[str, float]:
+    """Ten times a test's slowest run, and what the order of tests was seen to make of any of them."""
+    seen: dict[str, list[float]] = {}
+    for report in reports:
+        for test, seconds in report.cpu_s.items():
+            seen.setdefault(test, []).append(seconds)
+    slack_s = max((max(times) - min(times) for times in seen.values()), default=0.0) + TEST_CPU_LIMIT_SLACK_S
+    return {test: round(TEST_LIMIT_FACTOR * max(times) + slack_s, 3) for test, times in sorted(seen.items())}
+
+
+def _test_idle_limits_s(reports: Sequence[TestReport]) -> Mapping[str, float]:
+    longest: dict[str, float] = {}
+    for report in reports:
+        for test, seconds in report.durations_s.items():
+            longest[test] = max(seconds - report.cpu_s.get(test, 0.0), longest.get(test, 0.0))
+    return {
+        test: round(TEST_IDLE_LIMIT_FACTOR * seconds + TEST_IDLE_LIMIT_SLACK_S, 3)
+        for test, seconds in sorted(longest.items())
+    }
 
 
 def _require_usable(run: SuiteRun, test_command: Sequence[str]) -> None:

@@ -1,19 +1,23 @@
 """Prove one candidate: run the suite on the bugged tree in fresh sandboxes until the verdict stands."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from schemas.errors import SandboxFailed
 from schemas.model import Model
 from schemas.reports import Baseline, Outcome, Rejection, TestFailure, TestReport, Verdict, VerdictStatus
+from validation.channel import SuiteRun
 from validation.sandbox.protocol import MIB, TESTBED, Limits, SandboxBackend
-from validation.suite import SuiteOptions, SuiteRun, run_suite
+from validation.suite import SuiteOptions, run_suite
 from validation.verdict import first_judgement, judge, rejected
 
 FULL_FAILURES = 30
 """Failures that keep their message and trace."""
 ALONE_LIMIT_FACTOR = 3.0
 """How much more time a test gets when it is tried again alone."""
+ALONE_WORK_FACTOR = 1.5
+"""The same for its limits in CPU time and in waiting, on which a busy machine has no influence."""
 LONG_EXIT_GRACE_S = 15.0
 """For a test process that was still there after its last test, when it is tried again: machines may be busy."""
 
@@ -30,6 +34,13 @@ class Suite(NamedTuple):
     limits: Limits
 
 
+class Audit(Model):
+    """What whole runs in fresh sandboxes said to a verdict of the fast path."""
+
+    difference: str = ""
+    """How they disagree; empty where they do not."""
+
+
 class Proof(Model):
     """A verdict with what it was reached from; this is what the ledger keeps."""
 
@@ -38,7 +49,12 @@ class Proof(Model):
     """Of the failing tests in the first run, and of modules that did not load; beyond the first
     `FULL_FAILURES` only phase and exception are kept."""
     executions: int
-    """Runs of the suite, or of one of its tests alone, that it took."""
+    """Runs of the suite, or of a part of it, that it took."""
+    affected_only: bool = False
+    """Whether only the tests that the candidate can affect ran."""
+    why_whole: str = ""
+    """Why the fast path did not decide; empty where it did, or was not asked."""
+    audit: Audit | None = None
 
 
 class _Rejected(Exception):
@@ -61,10 +77,11 @@ def prove(suite: Suite, edits: Mapping[str, bytes]) -> Proof:
             verdict = judge(suite.baseline, first, prover.run_whole())
     except _Rejected as rejection:
         verdict = rejected(rejection.reason, detail=str(rejection), runs=prover.executions)
-    return Proof(verdict=verdict, failures=_failures(verdict, prover.first_report), executions=prover.executions)
+    return Proof(verdict=verdict, failures=kept_failures(verdict, prover.first_report), executions=prover.executions)
 
 
-def _failures(verdict: Verdict, report: TestReport | None) -> Mapping[str, TestFailure]:
+def kept_failures(verdict: Verdict, report: TestReport | None) -> Mapping[str, TestFailure]:
+    """What is kept of the failures in an accepted candidate's first report (see `Proof`)."""
     if report is None or verdict.status is not VerdictStatus.ACCEPTED:
         return {}
     found = {test: report.failures[test] for test in verdict.fail_to_pass if test in report.failures}
@@ -73,6 +90,26 @@ def _failures(verdict: Verdict, report: TestReport | None) -> Mapping[str, TestF
         test: failure if number < FULL_FAILURES else TestFailure(phase=failure.phase, exception=failure.exception)
         for number, (test, failure) in enumerate(found.items())
     }
+
+
+def limited(baseline: Baseline, tests: Sequence[str] | None, *, scale: float) -> SuiteOptions:
+    """Options with the baseline's limits for `tests`, all where `None`; `scale` is 1 or, for another try, more."""
+    chosen = baseline.test_limits_s if tests is None else tests
+    work_scale = scale if scale == 1.0 else ALONE_WORK_FACTOR
+
+    def scaled(limits_s: Mapping[str, float], factor: float) -> dict[str, float]:
+        return {test: factor * limits_s[test] for test in chosen if test in limits_s}
+
+    return SuiteOptions(
+        limits_s=scaled(baseline.test_limits_s, scale),
+        default_limit_s=scale * max(baseline.test_limits_s.values()),
+        cpu_limits_s=scaled(baseline.test_cpu_limits_s, work_scale),
+        default_cpu_limit_s=work_scale * max(baseline.test_cpu_limits_s.values(), default=math.inf),
+        idle_limits_s=scaled(baseline.test_idle_limits_s, work_scale),
+        load_cpu_limit_s=baseline.load_cpu_limit_s and work_scale * baseline.load_cpu_limit_s,
+        suite_limit_s=scale * baseline.suite_limit_s,
+        stop_on_timeout=True,
+    )
 
 
 def _names_a_test(report: TestReport) -> bool:
@@ -105,14 +142,7 @@ class _Prover:
         return run.report
 
     def options(self, *, scale: float) -> SuiteOptions:
-        baseline = self.suite.baseline
-        return SuiteOptions(
-            environment=self.suite.environment,
-            limits_s={test: scale * limit_s for test, limit_s in baseline.test_limits_s.items()},
-            default_limit_s=scale * max(baseline.test_limits_s.values()),
-            suite_limit_s=scale * baseline.suite_limit_s,
-            stop_on_timeout=True,
-        )
+        return limited(self.suite.baseline, None, scale=scale)._replace(environment=self.suite.environment)
 
     def run(self, options: SuiteOptions) -> SuiteRun:
         try:

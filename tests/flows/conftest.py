@@ -53,9 +53,10 @@ def _walk(pipeline: Pipeline) -> IngestResult:
         if present is not None:
             return pipeline.repeated(present)
         pipeline.synthesize()
+        pipeline.measure_impact()
         with ThreadPoolExecutor(max_workers=pipeline.settings.workers) as pool:
-            for batches in pipeline.waves():
-                list(pool.map(pipeline.validate, batches))
+            for wave in pipeline.waves():
+                list(pool.map(pipeline.validate, [wave] * pipeline.settings.workers))
         return pipeline.write()
 
 

@@ -9,7 +9,7 @@ import pytest
 from extractors.diff import apply_patch
 from extractors.edits import apply_edits
 from extractors.search_replace import apply_search_replace
-from flows.pipeline import IngestResult, Pipeline
+from flows.pipeline import IngestResult, Pipeline, Wave
 from flows.reverify import verify_dataset
 from flows.settings import IngestSettings
 from flows.statistics import count_dataset
@@ -128,11 +128,12 @@ def test_a_stopped_run_goes_on_without_repeating_a_validation(
     class StopsEarly(Pipeline):
         judged = 0
 
-        def validate(self, batch: tuple[int, ...]) -> int:
+        def validate(self, wave: Wave) -> int:
+            positions = [wave.take() for _ in range(2)]
             if self.judged >= 2:
                 raise Stopped
-            self.judged += super().validate(batch[:1])
-            return super().validate(batch[1:2])
+            self.judged += super().validate(Wave([position for position in positions if position is not None]))
+            return 2
 
     settings = sample_settings(tmp_path / "out", workers=1)
     with pytest.raises((Stopped, AssertionError)):

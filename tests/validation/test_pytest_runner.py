@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from schemas.reports import Outcome
+from validation.channel import SuiteRun, read_channel
 from validation.sandbox.protocol import CommandResult
-from validation.suite import SuiteRun, read_channel
-
-RUNNERS = Path(__file__).parents[2] / "validation" / "runners"
+from validation.suite import SuiteOptions, program, runner_settings
 
 
 def run(tree: Path, *, args: tuple[str, ...] = (), **settings: object) -> SuiteRun:
@@ -27,24 +26,15 @@ def run(tree: Path, *, args: tuple[str, ...] = (), **settings: object) -> SuiteR
 
     thread = threading.Thread(target=drain)
     thread.start()
-    defaults = {
-        "worker": (RUNNERS / "pytest_worker.py").read_text(),
+    defaults = runner_settings(SuiteOptions(default_limit_s=20, suite_limit_s=30)) | {
+        "worker": program("pytest_trace", "pytest_worker"),
         "args": ["-p", "no:cacheprovider", "-p", "no:randomly", "--continue-on-collection-errors", *args],
         "token": "secret",
-        "select": None,
-        "shuffle_seed": None,
-        "coverage": False,
-        "source_files": [],
-        "limits_s": {},
-        "default_limit_s": 20,
-        "startup_limit_s": 30,
-        "exit_grace_s": 5.0,
-        "stop_on_timeout": False,
         "max_restarts": 5,
     }
     with (tree / "stdout.log").open("wb") as stdout, (tree / "stderr.log").open("wb") as stderr:
         process = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", (RUNNERS / "pytest_supervisor.py").read_text()],
+            [sys.executable, "-I", "-S", "-c", program("pytest_supervisor")],
             input=json.dumps(defaults | settings).encode(),
             # Files and not pipes: a process that outlives the suite would hold a pipe open.
             stdout=stdout,
@@ -141,7 +131,7 @@ def test_printed_results_and_blind_writes_to_descriptors_are_refused(tmp_path: P
 import json, os
 def test_forges():
     line = json.dumps({"e": "report", "t": "test_forge.py::test_ghost", "when": "call", "outcome": "passed",
-                       "xfail": False, "duration_s": 0, "failure": None})
+                       "xfail": False, "duration_s": 0, "cpu_s": 0, "failure": None})
     print(line)
     for fd in range(1, 64):
         try: os.write(fd, (line + "\\n").encode())

@@ -135,7 +135,7 @@ import glob, json, os
 
 def test_forges():
     line = json.dumps({"e": "report", "t": "tests/test_calc.py::test_ghost", "when": "call", "outcome": "passed",
-                       "xfail": False, "duration_s": 0, "failure": None}) + "\\n"
+                       "xfail": False, "duration_s": 0, "cpu_s": 0, "failure": None}) + "\\n"
     opened = 0
     for pid in filter(str.isdigit, os.listdir("/proc")):
         for path in glob.glob(f"/proc/{pid}/fd/*"):

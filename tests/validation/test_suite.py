@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from schemas.errors import SandboxFailed
 from schemas.reports import Outcome
+from validation.channel import normalise, read_channel
 from validation.sandbox.protocol import CommandResult
-from validation.suite import frozen_test_command, normalise, pytest_arguments, read_channel
+from validation.suite import frozen_test_command, pytest_arguments
 
 
 def result(channel: bytes, *, exit_code: int | None = 0, timed_out: bool = False, stderr: bytes = b"") -> CommandResult:
@@ -26,7 +27,15 @@ def result(channel: bytes, *, exit_code: int | None = 0, timed_out: bool = False
 
 
 def record(test: str, when: str = "call", outcome: str = "passed") -> bytes:
-    fields = {"e": "report", "t": test, "when": when, "outcome": outcome, "xfail": False, "duration_s": 0.1}
+    fields = {
+        "e": "report",
+        "t": test,
+        "when": when,
+        "outcome": outcome,
+        "xfail": False,
+        "duration_s": 0.1,
+        "cpu_s": 0.1,
+    }
     return json.dumps(fields | {"failure": None}).encode() + b"\n"
 
 

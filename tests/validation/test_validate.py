@@ -25,7 +25,15 @@ def answer(**outcomes: str) -> CommandResult:
         if outcome == "failed":
             failure = {"phase": "call", "exception": "E", "message": name, "path": "", "line": 0, "statement": ""}
             failure["trace"] = ""
-        record = {"e": "report", "t": test, "when": "call", "outcome": outcome, "xfail": False, "duration_s": 0.0}
+        record = {
+            "e": "report",
+            "t": test,
+            "when": "call",
+            "outcome": outcome,
+            "xfail": False,
+            "duration_s": 0.0,
+            "cpu_s": 0.0,
+        }
         lines.append(record | {"failure": failure})
     lines.append({"e": "done", "exit": 0})
     return result(channel="\n".join(map(json.dumps, lines)).encode())

@@ -10,13 +10,14 @@ Records carry a token that code under test is never told. Code that shares the w
 what is printed, or written blindly to open descriptors, is refused and counted.
 
 Settings, as JSON on standard input: ``worker`` (the worker's source), ``token``, ``limits_s`` (by test id),
-``default_limit_s``, ``startup_limit_s``, ``exit_grace_s`` (for what a worker does after its last test),
-``stop_on_timeout`` (bool), ``max_restarts``, ``coverage`` (bool), and what the worker wants. Records that it adds, one
-JSON object a line: ``{"e": "died", "t": id or null, "status"}``, ``{"e": "timeout", "t": id or null}``, ``{"e":
-"gave_up"}`` (too many restarts), ``{"e": "cut_short", "collected", "reported"}`` (a worker ended by itself before every
-test that it collected was reported), ``{"e": "lingered"}`` (a worker did not end by itself after its last test),
-``{"e": "refused", "n": lines}`` and, last, ``{"e": "done", "exit"}``, where ``exit`` is the exit status of the last
-worker's process.
+``default_limit_s``, ``startup_limit_s``, ``cpu_limits_s`` (by test id), ``default_cpu_limit_s``,
+``startup_cpu_limit_s``, ``idle_limits_s`` (by test id: for waiting), ``exit_grace_s`` (for what a worker does after its
+last test), ``stop_on_timeout`` (bool), ``max_restarts``, ``coverage`` (bool), and what the worker wants. Records that
+it adds, one JSON object a line: ``{"e": "died", "t": id or null, "status"}``, ``{"e": "timeout", "t": id or null}``,
+``{"e": "gave_up"}`` (too many restarts), ``{"e": "cut_short", "collected", "reported"}`` (a worker ended by itself
+before every test that it collected was reported), ``{"e": "lingered"}`` (a worker did not end by itself after its
+last test), ``{"e": "refused", "n": lines}`` and, last, ``{"e": "done", "exit"}``, where ``exit`` is the exit status of
+the last worker's process.
 """
 
 import ctypes
@@ -28,7 +29,10 @@ import sys
 import time
 
 PR_SET_DUMPABLE = 4
-POLL_S = 0.2
+POLL_S = 0.1
+IDLE_SHARE = 0.1
+"""A run that used, or wanted, less of the time between two looks than this did nothing but wait."""
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Supervisor:
@@ -44,6 +48,7 @@ class Supervisor:
         self.collected = 0
         self.reported = set()
         self.lingered = False
+        self.own = {1, os.getpid()}
 
     def emit(self, **record):
         self.relay(json.dumps(record).encode())
@@ -121,9 +126,10 @@ class Supervisor:
         current, ended, killed, held = None, False, False, []
         status, open_ = None, True
         deadline = time.monotonic() + self.settings["startup_limit_s"]
+        clock = Clock(self.own, self.settings["startup_cpu_limit_s"], None)
         while open_ or status is None:
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or (clock.is_over() and not ended):
                 killed = not ended
                 self.lingered = ended
                 kill_group(pid)
@@ -144,11 +150,13 @@ class Supervisor:
                     if event == "start":
                         current = record["t"]
                         deadline = time.monotonic() + self.limit_s(current)
+                        clock = self.clock_of(current)
                         continue
                     if event == "report" and record["when"] == "teardown":
                         self.finished.add(record["t"])
                         current = None
                         deadline = time.monotonic() + self.settings["startup_limit_s"]
+                        clock = Clock(self.own, self.settings["startup_cpu_limit_s"], None)
                     elif event == "end":
                         ended = True
                         deadline = time.monotonic() + self.settings["exit_grace_s"]
@@ -159,7 +167,7 @@ class Supervisor:
             else:
                 status = wait(pid, os.WNOHANG)
                 if status is None and not open_:
-                    time.sleep(0.01)
+                    time.sleep(0.001)
         kill_group(pid)
         return current, ended, killed, status
 
@@ -176,13 +184,67 @@ class Supervisor:
             return {}
         if record["e"] == "collected":
             self.collected = record["n"]
-            return {}
         if record["e"] == "report":
             self.reported.add(record["t"])
         return record
 
     def limit_s(self, test):
         return self.settings["limits_s"].get(test, self.settings["default_limit_s"])
+
+    def clock_of(self, test):
+        cpu_limit_s = self.settings["cpu_limits_s"].get(test, self.settings["default_cpu_limit_s"])
+        return Clock(self.own, cpu_limit_s, self.settings["idle_limits_s"].get(test))
+
+
+class Clock:
+    """What the run does with its time, from the first look at it: most tests end before anybody looks.
+
+    CPU time, and time in which no process of the run has or wants a CPU: unlike time on the wall, neither depends on
+    what else the machine does, so their limits can be close.
+    """
+
+    def __init__(self, but, cpu_limit_s, idle_limit_s):
+        self.but = but
+        self.cpu_limit_s = cpu_limit_s
+        self.idle_limit_s = idle_limit_s
+        self.next_look = time.monotonic() + POLL_S
+        self.looked = None
+        self.cpu_before_s = self.busy_s = self.idle_s = 0.0
+
+    def is_over(self):
+        now = time.monotonic()
+        if now < self.next_look or (self.cpu_limit_s is None and self.idle_limit_s is None):
+            return False
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in self.but]
+        cpu, busy = sum(map(cpu_s, pids)), sum(map(busy_s, pids))
+        if self.looked is None:
+            self.cpu_before_s = cpu
+        elif busy - self.busy_s < IDLE_SHARE * (now - self.looked):
+            self.idle_s += now - self.looked
+        self.looked, self.busy_s, self.next_look = now, busy, now + POLL_S
+        is_burning = self.cpu_limit_s is not None and cpu - self.cpu_before_s > self.cpu_limit_s
+        return is_burning or (self.idle_limit_s is not None and self.idle_s > self.idle_limit_s)
+
+
+def cpu_s(pid):
+    """CPU seconds of a process and of its children that have ended; 0 where it is gone."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return sum(map(int, file.read().rpartition(b")")[2].split()[11:15])) / TICKS
+    except (OSError, IndexError):
+        return 0.0
+
+
+def busy_s(pid):
+    """Seconds that the threads of a process spent on a CPU, or waiting for one (Linux's scheduler statistics)."""
+    total_ns = 0
+    try:
+        for thread in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/schedstat" % (pid, thread), "rb") as file:
+                total_ns += sum(map(int, file.read().split()[:2]))
+    except (OSError, ValueError):
+        pass  # it is gone, or this kernel keeps no such statistics: then its time on the CPU has to do
+    return total_ns / 1e9 or cpu_s(pid)
 
 
 def kill_group(pid):

@@ -1,39 +1,64 @@
 """Run a pytest suite and report every test, in the process that runs it.
 
 This file runs in the repository's own interpreter (Python 3.8 or newer) as the text of `python -c`, started by
-`pytest_supervisor.py`; it imports the standard library, pytest and, where lines are recorded, coverage.
+`pytest_supervisor.py`, or forked by `pytest_zygote.py`; it imports the standard library, pytest and, where lines are
+recorded, coverage.
 
-Settings, as JSON on standard input: ``args`` (of pytest), ``token``, ``channel_fd``, ``select`` (test ids or null),
-``finished`` (test ids to leave out), ``shuffle_seed`` (int or null), ``coverage`` (bool), ``source_files``.
+Settings, as JSON on standard input: ``args`` (of pytest), ``token``, ``channel_fd``, ``files`` (test files to load, in
+terms of test ids, or null for what ``args`` says), ``select`` (test ids or null), ``finished`` (test ids to leave out),
+``shuffle_seed`` (int or null), ``reverse`` (bool), ``coverage`` (bool), ``source_files``, ``trace`` (bool, with
+``coverage``: see `pytest_trace.py`), ``scout`` (bool: load everything, run nothing), ``bytecode`` (a folder of compiled
+files that hold for the clean tree, or null), ``explain`` (test ids whose failures are told in full, or null for all).
 
-Records, each the token and one JSON object on a line: ``{"e": "collected", "n": tests}``, ``{"e": "start", "t": id}``,
-``{"e": "report", "t", "when", "outcome", "xfail", "duration_s", "failure"}``, ``{"e": "collect_error", "path",
-"failure"}``, ``{"e": "coverage_tests", "tests"}``, ``{"e": "coverage", "path", "lines", "imports"}``, ``{"e": "end",
-"exit"}``.
+Records, each the token and one JSON object on a line: ``{"e": "collected", "n": tests, "cpu_s"}``, ``{"e": "start",
+"t": id}``, ``{"e": "report", "t", "when", "outcome", "xfail", "duration_s", "cpu_s", "failure"}`` (CPU time of the
+whole test, told with its teardown), ``{"e": "collect_error", "path", "failure"}``, ``{"e": "coverage_tests",
+"tests"}``, ``{"e": "coverage", "path", "lines", "imports"}``, what `pytest_trace.py` saw, ``{"e": "modules", "names"}``
+(of a scout), ``{"e": "end", "exit"}``.
 """
 
 import json
 import os
 import random
+import resource
 import sys
+import time
 
 MESSAGE_LIMIT, STATEMENT_LIMIT, TRACE_LIMIT = 2000, 1000, 4000
 TRACES = 200
 """Failures that keep their trace; a suite may have tens of thousands."""
 
 
-class Reporter:
-    """The pytest plugin: numbers each test's start and every report, in the process that runs the tests."""
+def first(hook):
+    """Mark a hook to be called before others; what `pytest.hookimpl` does, which is not imported yet."""
+    hook.pytest_impl = {"tryfirst": True}
+    return hook
 
-    def __init__(self, settings):
+
+class Reporter:
+    """The pytest plugin: tells of each test's start and every report, in the process that runs the tests."""
+
+    def __init__(self):
+        self.failures = {}
+        self.traces = 0
+        self.cpu_before_s = 0.0
+        self.coverage = None
+        self.trace = None
+
+    def begin(self, settings):
+        """Take on a job, before pytest loads anything of the repository's."""
         self.settings = settings
         self.channel_fd = settings["channel_fd"]
         self.finished = set(settings["finished"])
-        self.traces = 0
+        self.explain = None if settings["explain"] is None else set(settings["explain"])
         self.token = settings["token"].encode()
         self.pid = os.getpid()
-        self.failures = {}
-        self.coverage = None
+        if settings["bytecode"]:
+            sys.pycache_prefix = settings["bytecode"]
+            sys.dont_write_bytecode = not settings["scout"]
+        if settings["coverage"]:
+            self.start_coverage()
+        reseed()
 
     def send(self, **record):
         if os.getpid() != self.pid:
@@ -58,6 +83,18 @@ class Reporter:
         )
         self.coverage._warn_no_data = False
         self.coverage.start()
+        if self.settings["trace"]:
+            from pytest_trace import Trace
+
+            self.trace = Trace(os.getcwd())
+
+    @first
+    def pytest_configure(self, config):
+        self.tbstyle = config.option.tbstyle
+        files = self.settings["files"]
+        if files is not None:
+            root = str(getattr(config, "rootpath", None) or config.rootdir)
+            config.args[:] = [os.path.join(root, path) for path in files]
 
     def pytest_sessionstart(self, session):
         cache = getattr(session.config, "cache", None)
@@ -70,13 +107,19 @@ class Reporter:
         keep = [i for i in items if (wanted is None or test_id(i) in wanted) and test_id(i) not in self.finished]
         if self.settings["shuffle_seed"] is not None:
             keep = shuffled(keep, self.settings["shuffle_seed"])
+        if self.settings["reverse"]:
+            keep.reverse()
+        if self.settings["scout"]:
+            keep = []
         if len(keep) != len(items):
             kept = set(map(id, keep))
             config.hook.pytest_deselected(items=[i for i in items if id(i) not in kept])
         items[:] = keep
 
     def pytest_collection_finish(self, session):
-        self.send(e="collected", n=len({test_id(item) for item in session.items}))
+        self.send(e="collected", n=len({test_id(item) for item in session.items}), cpu_s=cpu_s())
+        if self.settings["scout"]:
+            self.send(e="modules", names=libraries(os.getcwd()))
 
     def pytest_collectstart(self):
         reseed()
@@ -88,13 +131,21 @@ class Reporter:
 
     def pytest_runtest_logstart(self, nodeid):
         self.send(e="start", t=text(nodeid))
+        self.cpu_before_s = cpu_s()
         if self.coverage is not None:
             self.coverage.switch_context(text(nodeid))
+        if self.trace is not None:
+            self.trace.switch(text(nodeid))
         reseed()
 
+    @first
     def pytest_runtest_makereport(self, item, call):
-        if call.excinfo is not None:
-            self.failures[(call.when, item.nodeid)] = describe(call.excinfo, call.when, item)
+        if call.excinfo is None:
+            return
+        explained = self.explain is None or test_id(item) in self.explain
+        # Pytest's own account of a failure takes tens of milliseconds: sources are read and parsed.
+        item.config.option.tbstyle = self.tbstyle if explained else "line"
+        self.failures[(call.when, item.nodeid)] = describe(call.excinfo, call.when, item, explained)
 
     def pytest_runtest_logreport(self, report):
         failure = None
@@ -102,7 +153,8 @@ class Reporter:
         if report.failed:
             failure = described or trace_only(report, report.when)
             self.traces += 1
-            failure["trace"] = text(report.longreprtext)[-TRACE_LIMIT:] if self.traces <= TRACES else ""
+            explained = self.traces <= TRACES and (self.explain is None or test_id(report) in self.explain)
+            failure["trace"] = text(report.longreprtext)[-TRACE_LIMIT:] if explained else ""
         self.send(
             e="report",
             t=test_id(report),
@@ -110,6 +162,7 @@ class Reporter:
             outcome=report.outcome,
             xfail=hasattr(report, "wasxfail"),
             duration_s=round(report.duration, 6),
+            cpu_s=round(cpu_s() - self.cpu_before_s, 6) if report.when == "teardown" else 0.0,
             failure=failure,
         )
 
@@ -117,6 +170,8 @@ class Reporter:
         if self.coverage is not None and os.getpid() == self.pid:
             self.coverage.stop()
             self.send_coverage(self.coverage.get_data())
+            if self.trace is not None:
+                self.send(e="traced", **self.trace.result())
 
     def send_coverage(self, data):
         names = []  # type: list[str]
@@ -180,6 +235,19 @@ def forgiving(write):
     return write_or_not
 
 
+def cpu_s():
+    """CPU time of this process and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def libraries(root):
+    """Names of the modules that were loaded from elsewhere than the repository, in the order of loading."""
+    root = os.path.join(os.path.realpath(root), "")
+    found = [(name, getattr(module, "__file__", None)) for name, module in list(sys.modules.items())]
+    return [name for name, file in found if file and not os.path.realpath(file).startswith(root)]
+
+
 def test_id(of):
     """The id of an item or a report as the host knows it: bytes of a file's name that are no text are escaped."""
     return text(of.nodeid)
@@ -205,14 +273,16 @@ def trace_only(report, phase):
     }
 
 
-def describe(excinfo, phase, item):
-    """The exception, and the last statement of the test's own file on the way to it."""
+def describe(excinfo, phase, item, explained):
+    """The exception, and, where it is to be explained, the last statement of the test's own file on the way to it."""
     try:
         message = text(excinfo.value)[:MESSAGE_LIMIT]
     except Exception as error:  # a class under test may have a broken __str__
         message = "<%s while formatting the exception>" % type(error).__name__
     failure = {"phase": phase, "exception": excinfo.type.__name__, "message": message}
     failure.update(path="", line=0, statement="", trace="")
+    if not explained:
+        return failure
     own_file = str(getattr(item, "path", None) or getattr(item, "fspath", ""))
     for entry in excinfo.traceback:
         if str(entry.path) == own_file:
@@ -228,19 +298,25 @@ def describe(excinfo, phase, item):
 def main():
     settings = json.loads(sys.stdin.buffer.read())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.set_inheritable(settings["channel_fd"], False)
     # As `python -m pytest` has it: the folder itself, not whatever is current when something is imported.
     sys.path[0] = os.getcwd()
     import pytest
 
     sys.argv = [os.path.join(os.path.dirname(pytest.__file__), "__main__.py")] + settings["args"]
-    reporter = Reporter(settings)
-    if settings["coverage"]:
-        reporter.start_coverage()
-    reseed()
-    status = int(pytest.main(settings["args"], plugins=[reporter]))
+    reporter = Reporter()
+    plugins, leave = [reporter], sys.exit
+    if "zygote_fd" in settings:
+        from pytest_zygote import Zygote
+
+        zygote = Zygote(settings["zygote_fd"], reporter)
+        plugins.append(zygote)
+        leave = zygote.leave
+    else:
+        os.set_inheritable(settings["channel_fd"], False)
+        reporter.begin(settings)
+    status = int(pytest.main(settings["args"], plugins=plugins))
     reporter.send(e="end", exit=status)
-    sys.exit(status)
+    leave(status)
 
 
 if __name__ == "__main__":

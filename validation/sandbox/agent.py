@@ -121,6 +121,9 @@ class Run:
         self._config = config
         self._wake = wake
         self._stdin = memoryview(stdin)
+        self._talks = request["talks"]
+        self._stdin_open = True
+        self._told_to_stop = False
         self._stdout = Bounded(request["max_output_bytes"])
         self._stderr = Bounded(request["max_output_bytes"])
         self._channel_bytes = 0
@@ -182,14 +185,14 @@ class Run:
     def _poller(self, pipes: Pipes) -> select.poll:
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
-        poller.register(self._host.read_fd, 0)  # only its hang-up
+        poller.register(self._host.read_fd, select.POLLIN if self._talks else 0)  # its hang-up is always told
         for fd in (pipes.stdout, pipes.stderr, pipes.channel):
             poller.register(fd, select.POLLIN)
         poller.register(pipes.stdin, select.POLLOUT)
         return poller
 
     def _ended(self) -> bool:
-        if self._status is not None or self._channel_full:
+        if self._status is not None or self._channel_full or self._told_to_stop:
             return True
         broken = broken_limit(self._config["watchdog"]) if self._config["watchdog"] else ""
         self._out_of_memory = broken == "memory"
@@ -199,7 +202,9 @@ class Run:
         if fd == self._wake:
             os.read(fd, 4096)
         elif fd == self._host.read_fd:
-            raise HostGoneError
+            if not event & select.POLLIN:
+                raise HostGoneError
+            self._listen(pipes, poller)
         elif fd == pipes.stdin:
             self._feed(fd, event, poller)
         elif self._take(fd, pipes) == 0:
@@ -207,8 +212,21 @@ class Run:
         elif fd == pipes.channel:
             self._heard = time.monotonic()
 
+    def _listen(self, pipes: Pipes, poller: select.poll) -> None:
+        """Take one word of the host's in the middle of a command that it talks with."""
+        request, payload_bytes = self._host.next_request()
+        if request["op"] == "say":
+            self._stdin = memoryview(bytes(self._stdin) + self._host.read(payload_bytes))
+            self._channel_bytes = 0
+            if self._stdin_open:
+                poller.register(pipes.stdin, select.POLLOUT)
+        elif request["op"] == "stop":
+            self._told_to_stop = True
+        else:
+            raise HostGoneError
+
     def _feed(self, fd: int, event: int, poller: select.poll) -> None:
-        """Write what the command's stdin takes; closed when all is written or nobody reads."""
+        """Write what the command's stdin takes; closed when nobody reads, or all is written and no more can come."""
         try:
             if event & select.POLLOUT and self._stdin:
                 self._stdin = self._stdin[os.write(fd, self._stdin[:_PIECE]) :]
@@ -216,8 +234,12 @@ class Run:
             return
         except BrokenPipeError:
             self._stdin = self._stdin[:0]
-        if not self._stdin or event & (select.POLLERR | select.POLLHUP):
-            poller.unregister(fd)
+        if event & (select.POLLERR | select.POLLHUP):
+            self._stdin_open = False
+        elif self._stdin:
+            return
+        poller.unregister(fd)
+        if not (self._stdin_open and self._talks):
             # The number stays taken, so that no later file of this run can be confused with it.
             os.dup2(self._wake, fd, inheritable=False)
 

@@ -6,7 +6,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -43,6 +43,7 @@ _MAX_ERRNO = 4096
 _INTERRUPTED = "The sandbox was left in the middle of a command. Open a fresh one."
 _START_S = 60.0
 _FILE_S = 300.0
+_FOREVER_S = 1e6
 _GRACE_S = 120.0
 """What the agent may take beyond a command's own limit, to kill and collect it on a busy machine."""
 
@@ -180,16 +181,8 @@ class AgentSandbox:
         max_channel_bytes: int = 64 * MIB,
     ) -> CommandResult:
         """As `run`, but the channel goes to `sink` piece by piece as it comes, and is empty in the result."""
-        request = {
-            "op": "run",
-            "command": list(command),
-            "timeout_s": timeout_s,
-            "idle_timeout_s": idle_timeout_s,
-            "environment": {**COMMAND_ENVIRONMENT, **(environment or {})},
-            "cwd": cwd,
-            "max_output_bytes": max_output_bytes,
-            "max_channel_bytes": max_channel_bytes,
-        }
+        request = _run_request(command, environment, cwd, max_output_bytes, max_channel_bytes)
+        request |= {"timeout_s": timeout_s, "idle_timeout_s": idle_timeout_s}
         oom_before = self._transport.oom_kills()
         began = time.monotonic()
         self._send_frame(request, stdin)
@@ -204,14 +197,32 @@ class AgentSandbox:
                     raise self._died("its agent sent more on the channel than was asked for")
                 sink(payload)
                 header, payload = self._receive_frame(deadline, max_payload_bytes=largest_bytes)
-            answer = self._read_result(header, payload)
+            return self._finished(header, payload, oom_before)
         except SandboxFailed:
             # The agent itself fell to the memory limit: that is an answer about this command, the sandbox's last.
             if not (self._oom_since(oom_before) or self._transport.died_of_memory()):
                 raise
             return _killed_with_its_sandbox(time.monotonic() - began)
-        self._dead = ""
-        return answer.model_copy(update={"out_of_memory": answer.out_of_memory or self._oom_since(oom_before)})
+
+    @contextlib.contextmanager
+    def converse(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        cwd: str = TESTBED,
+        max_output_bytes: int = 4 * MIB,
+        max_channel_bytes: int = 64 * MIB,
+    ) -> Iterator["_Talk"]:
+        """See `Sandbox.converse`."""
+        request = _run_request(command, environment, cwd, max_output_bytes, max_channel_bytes)
+        request |= {"timeout_s": _FOREVER_S, "idle_timeout_s": None, "talks": True}
+        talk = _Talk(self, self._transport.oom_kills(), max(2 * max_output_bytes, max_channel_bytes))
+        self._send_frame(request, b"")
+        try:
+            yield talk
+        finally:
+            talk.leave()
 
     def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
         """See `Sandbox.put`.
@@ -253,6 +264,25 @@ class AgentSandbox:
         if self._dead:
             raise SandboxFailed(self._dead)
         self._dead = _INTERRUPTED  # until the whole answer is here
+        self._send(header, payload)
+
+    def _send_word(self, op: str, payload: bytes) -> None:
+        """A word in the middle of a command that is talked with."""
+        if self._dead != _INTERRUPTED:
+            raise SandboxFailed(self._dead or "No command is talked with")
+        self._send({"op": op}, payload)
+
+    def _has_word(self, timeout_s: float) -> bool:
+        """Whether the agent says anything in this time."""
+        if self._buffer:
+            return True
+        try:
+            self._buffer += self._receive_some(timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def _send(self, header: Mapping[str, Any], payload: bytes) -> None:
         text = json.dumps(header).encode()
         try:
             self._transport.send(_FRAME.pack(len(text), len(payload)) + text)
@@ -276,6 +306,11 @@ class AgentSandbox:
             raise self._died("its agent broke the protocol: a header that is not an object")
         return header, self._receive(payload_bytes, deadline)
 
+    def _finished(self, header: dict[str, Any], payload: bytes, oom_before: int | None) -> CommandResult:
+        answer = self._read_result(header, payload)
+        self._dead = ""
+        return answer.model_copy(update={"out_of_memory": answer.out_of_memory or self._oom_since(oom_before)})
+
     def _read_result(self, header: dict[str, Any], payload: bytes) -> CommandResult:
         stdout_bytes = header.pop("stdout_bytes", None)
         if type(stdout_bytes) is not int or not 0 <= stdout_bytes <= len(payload):
@@ -289,22 +324,98 @@ class AgentSandbox:
     def _receive(self, size: int, deadline: float) -> bytes:
         while len(self._buffer) < size:
             try:
-                piece = self._transport.receive(max(0.0, deadline - time.monotonic()))
+                self._buffer += self._receive_some(max(0.0, deadline - time.monotonic()))
             except TimeoutError as error:
                 raise self._died("it did not answer in time") from error
-            except OSError as error:
-                raise self._died(f"the connection broke ({error})") from error
-            if not piece:
-                raise self._died("its agent ended")
-            self._buffer += piece
         data = bytes(memoryview(self._buffer)[:size])
         del self._buffer[:size]
         return data
+
+    def _receive_some(self, timeout_s: float) -> bytes:
+        try:
+            piece = self._transport.receive(timeout_s)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise self._died(f"the connection broke ({error})") from error
+        if not piece:
+            raise self._died("its agent ended")
+        return piece
 
     def _died(self, how: str) -> SandboxFailed:
         details = self._transport.post_mortem()
         self._dead = f"The sandbox died: {how}. Open a fresh one." + (f"\n{details}" if details else "")
         return SandboxFailed(self._dead)
+
+
+class _Talk:
+    """The host's side of a command that is talked with; implements `Conversation`."""
+
+    # ruff: noqa: SLF001 - one half of the sandbox's own conversation with its agent
+    def __init__(self, sandbox: AgentSandbox, oom_before: int | None, largest_bytes: int) -> None:
+        self._sandbox = sandbox
+        self._oom_before = oom_before
+        self._largest_bytes = largest_bytes
+        self.result: CommandResult | None = None
+
+    def say(self, data: bytes) -> None:
+        """See `Conversation.say`."""
+        self._require_going()
+        self._sandbox._send_word("say", data)
+
+    def hear(self, *, timeout_s: float) -> bytes:
+        """See `Conversation.hear`."""
+        self._require_going()
+        if not self._sandbox._has_word(timeout_s):
+            raise TimeoutError(f"the command in the sandbox said nothing for {timeout_s:.1f} s")
+        payload = self._next(time.monotonic() + _START_S)
+        if payload is None:
+            raise self._ended()
+        return payload
+
+    def leave(self) -> None:
+        """Have the command ended, and wait for its result; a sandbox that does not give it is dead."""
+        with contextlib.suppress(SandboxFailed):
+            if self.result is None:
+                self._sandbox._send_word("stop", b"")
+                deadline = time.monotonic() + _GRACE_S
+                while self._next(deadline) is not None:
+                    pass
+
+    def _next(self, deadline: float) -> bytes | None:
+        """A piece of the channel; `None` where the result came instead."""
+        header, payload = self._sandbox._receive_frame(deadline, max_payload_bytes=self._largest_bytes)
+        if header.get("event") == "channel":
+            return payload
+        self.result = self._sandbox._finished(header, payload, self._oom_before)
+        return None
+
+    def _require_going(self) -> None:
+        if self.result is not None:
+            raise self._ended()
+
+    def _ended(self) -> SandboxFailed:
+        assert self.result is not None
+        said = (self.result.stdout + self.result.stderr)[-2000:].decode("utf-8", "replace")
+        return SandboxFailed(f"The command in the sandbox ended with {self.result.exit_code}. It said: {said}")
+
+
+def _run_request(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None,
+    cwd: str,
+    max_output_bytes: int,
+    max_channel_bytes: int,
+) -> dict[str, Any]:
+    return {
+        "op": "run",
+        "talks": False,
+        "command": list(command),
+        "environment": {**COMMAND_ENVIRONMENT, **(environment or {})},
+        "cwd": cwd,
+        "max_output_bytes": max_output_bytes,
+        "max_channel_bytes": max_channel_bytes,
+    }
 
 
 def _absolute(path: str) -> str:

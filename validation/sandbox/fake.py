@@ -63,6 +63,35 @@ class FakeSandbox:
         self.closed = False
         self._script = script
 
+    @contextmanager
+    def converse(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        cwd: str = TESTBED,
+        max_output_bytes: int = 4 * MIB,
+        max_channel_bytes: int = 64 * MIB,
+    ) -> Iterator["FakeConversation"]:
+        """See `Sandbox.converse`: each word is one call of the script, whose channel is what is heard then."""
+
+        def answer(data: bytes) -> CommandResult:
+            return self.run(
+                command,
+                timeout_s=0,
+                stdin=data,
+                environment=environment,
+                cwd=cwd,
+                max_output_bytes=max_output_bytes,
+                max_channel_bytes=max_channel_bytes,
+            )
+
+        talk = FakeConversation(answer)
+        try:
+            yield talk
+        finally:
+            talk.result = talk.result or result(-9)
+
     def run(
         self,
         command: Sequence[str],
@@ -106,6 +135,31 @@ class FakeSandbox:
     def _require_open(self) -> None:
         if self.closed:
             raise SandboxFailed("The sandbox is closed. Open a fresh one.")
+
+
+class FakeConversation:
+    """Implements `Conversation`; an answer with an exit status other than 0 ends it."""
+
+    def __init__(self, answer: Callable[[bytes], CommandResult]) -> None:
+        self.result: CommandResult | None = None
+        self._answer = answer
+        self._heard: list[CommandResult] = []
+
+    def say(self, data: bytes) -> None:
+        """See `Conversation.say`."""
+        if self.result is not None:
+            raise SandboxFailed(f"The command in the sandbox ended with {self.result.exit_code}.")
+        self._heard.append(self._answer(data))
+
+    def hear(self, *, timeout_s: float) -> bytes:
+        """See `Conversation.hear`."""
+        if not self._heard:
+            raise TimeoutError(f"the command in the sandbox said nothing for {timeout_s:.1f} s")
+        answer = self._heard.pop(0)
+        if answer.exit_code != 0:
+            self.result = answer.model_copy(update={"channel": b""})
+            raise SandboxFailed(f"The command in the sandbox ended with {answer.exit_code}.")
+        return answer.channel
 
 
 class FakeBackend:

@@ -44,6 +44,32 @@ class CommandResult(Model):
     duration_s: float
 
 
+class Conversation(Protocol):
+    """A command that is talked with: words go to its stdin, its channel is read as it comes."""
+
+    def say(self, data: bytes) -> None:
+        """Write to the command's stdin; the channel's limit counts from here anew.
+
+        Raises:
+            SandboxFailed: the sandbox died, or the command has ended.
+        """
+        ...
+
+    def hear(self, *, timeout_s: float) -> bytes:
+        """The next bytes of the channel, at least one.
+
+        Raises:
+            SandboxFailed: the command ended (its result says how), or the sandbox died.
+            TimeoutError: nothing came in time; the conversation can only be left.
+        """
+        ...
+
+    @property
+    def result(self) -> CommandResult | None:
+        """What became of the command, once it has ended; its channel is empty here."""
+        ...
+
+
 class Sandbox(Protocol):
     """One isolated machine. State (files) lasts from `run` to `run`; processes do not."""
 
@@ -67,6 +93,24 @@ class Sandbox(Protocol):
 
         Raises:
             SandboxFailed: the sandbox itself died; it cannot be used again.
+        """
+        ...
+
+    def converse(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        cwd: str = TESTBED,
+        max_output_bytes: int = 4 * MIB,
+        max_channel_bytes: int = 64 * MIB,
+    ) -> AbstractContextManager[Conversation]:
+        """Start `command` and talk with it; leaving kills it with everything that it started.
+
+        Meanwhile the sandbox takes no other request.
+
+        Raises:
+            SandboxFailed: the sandbox died; it cannot be used again.
         """
         ...
 

@@ -1,0 +1,205 @@
+"""Judge a candidate by the tests that it can affect, in warm sandboxes; what stays unclear is left to whole runs.
+
+Two servers take part, each with a sandbox of its own: one finds the failing tests, the other confirms them, together
+with a sample of the tests that must go on passing. No verdict is reached here where a run was cut short, contradicts
+itself, or is not confirmed.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from schemas.errors import SandboxFailed
+from schemas.reports import Baseline, Outcome, Rejection, TestReport, Verdict, VerdictStatus
+from validation.channel import SuiteRun
+from validation.impact import Change, ImpactIndex, Selection
+from validation.validate import ALONE_LIMIT_FACTOR, FULL_FAILURES, LONG_EXIT_GRACE_S, Proof, kept_failures, limited
+from validation.verdict import rejected
+from validation.warm import Ground, WarmServer
+
+SAMPLE = 4
+"""Tests of the rest that are run along with the failing ones when they are confirmed."""
+SAMPLE_CPU_S = 0.1
+"""The sample is taken from tests that take no more than this, their file's loading included."""
+LOAD_LIMIT_FACTOR = 10.0
+LOAD_LIMIT_SLACK_S = 1.0
+EXIT_GRACE_S = 5.0
+EXIT_GRACE_OF_LINGERING_S = 0.5
+
+
+class Undecided(Exception):
+    """The fast path has no verdict; the message says why."""
+
+    executions = 0
+    """Runs that it took to see that."""
+
+
+class FastPath:
+    """The two servers of one worker, for one thread."""
+
+    def __init__(self, ground: Ground, baseline: Baseline, index: ImpactIndex, *, seed: int) -> None:
+        self.baseline = baseline
+        self.index = index
+        self.seed = seed
+        self.finder = WarmServer(ground)
+        self.confirmer = WarmServer(ground)
+        self._passing = sorted(baseline.passing)
+
+    def close(self) -> None:
+        """End both servers."""
+        self.finder.drop()
+        self.confirmer.drop()
+
+    def prove(self, candidate_id: str, change: Change, edits: Mapping[str, bytes]) -> Proof:
+        """Judge the tree with `edits` applied, which are what `change` says.
+
+        Raises:
+            Undecided: whole runs have to judge.
+        """
+        selection = self.index.select(change)
+        if selection.whole:
+            raise Undecided(selection.whole)
+        judgement = _Judgement(self, candidate_id, edits, selection)
+        try:
+            return judgement.reach()
+        except Undecided as undecided:
+            undecided.executions = judgement.executions
+            raise
+
+    def rest(self, candidate_id: str, failing: Sequence[str]) -> list[str]:
+        """A sample of the tests that must still pass: those with the lowest hashes, as far as they are quick."""
+        impact, broken = self.index.impact, set(failing)
+        cheap = [
+            test
+            for group in impact.groups
+            if group.separable and group.load_cpu_s <= SAMPLE_CPU_S
+            for test in group.tests
+            if test not in broken and group.load_cpu_s + impact.cpu_s.get(test, math.inf) <= SAMPLE_CPU_S
+        ]
+        return sorted(cheap, key=lambda test: _hash(self.seed, candidate_id, test))[:SAMPLE]
+
+
+@contextmanager
+def open_fast_path(ground: Ground, baseline: Baseline, index: ImpactIndex, *, seed: int) -> Iterator[FastPath]:
+    """A fast path whose servers end with the block."""
+    fast = FastPath(ground, baseline, index, seed=seed)
+    try:
+        yield fast
+    finally:
+        fast.close()
+
+
+class _Judgement:
+    """One candidate."""
+
+    def __init__(self, fast: FastPath, candidate_id: str, edits: Mapping[str, bytes], selection: Selection) -> None:
+        self.fast = fast
+        self.baseline = fast.baseline
+        self.candidate_id = candidate_id
+        self.edits = edits
+        self.selection = selection
+        self.executions = 0
+
+    def reach(self) -> Proof:
+        failing: tuple[str, ...] = ()
+        passing = set(self.baseline.passing)
+        if self.selection.tests:
+            found = self.find()
+            if isinstance(found, Verdict):
+                return self.proof(found, None)
+            failing = _broken(found, self.selection.tests)
+            passing -= {test for test in self.selection.tests if found.outcomes.get(test) is not Outcome.PASSED}
+        if not failing:
+            return self.proof(rejected(Rejection.NO_TEST_FAILED, runs=min(1, self.executions)), None)
+        if not passing:
+            detail = f"{len(failing)} tests failed"
+            return self.proof(rejected(Rejection.NO_TEST_PASSED, detail=detail, runs=1), None)
+        report = self.confirm(failing)
+        verdict = Verdict(
+            status=VerdictStatus.ACCEPTED, fail_to_pass=failing, pass_to_pass=tuple(sorted(passing)), runs=2
+        )
+        return self.proof(verdict, report)
+
+    def find(self) -> TestReport | Verdict:
+        """The report of all affected tests; a verdict where one of them, or the process, does not end."""
+        run = self.run(self.fast.finder, self.selection, scale=1.0)
+        late = [test for test, outcome in run.report.outcomes.items() if outcome is Outcome.TIMED_OUT]
+        for test in late:
+            only = self.fast.index.selection([self.fast.index.tests.index(test)])
+            if self.run(self.fast.finder, only, scale=ALONE_LIMIT_FACTOR).report.timed_out:
+                return self.timed_out(f"{test} goes over its limit, alone as well")
+            run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
+        if run.report.timed_out and not late:
+            run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
+        if run.report.timed_out:
+            return self.timed_out("the suite goes over its limit")
+        if run.lingered and not self.baseline.lingers:
+            run = self.run(self.fast.finder, self.selection, scale=1.0, exit_grace_s=LONG_EXIT_GRACE_S)
+            if run.lingered or run.report.timed_out:
+                return self.timed_out("the test process does not end after its last test")
+        return run.report
+
+    def confirm(self, failing: tuple[str, ...]) -> TestReport:
+        """See the same tests fail, and some others pass, on the other server; the failures are told in full there.
+
+        Raises:
+            Undecided: they do not.
+        """
+        rest = self.fast.rest(self.candidate_id, failing)
+        index = self.fast.index
+        numbers = {test: number for number, test in enumerate(index.tests)}
+        chosen = index.selection(numbers[test] for test in (*failing, *rest))
+        explain = failing[:FULL_FAILURES]
+        run = self.run(self.fast.confirmer, chosen, scale=1.0, explain=explain)
+        if run.report.timed_out:
+            run = self.run(self.fast.confirmer, chosen, scale=ALONE_LIMIT_FACTOR, explain=explain)
+        if run.report.timed_out:
+            raise Undecided("a limit was broken in the confirmation alone")
+        differing = sorted(set(_broken(run.report, chosen.tests)) ^ set(failing))
+        if differing:
+            raise Undecided(f"{len(differing)} tests differ in the confirmation, {differing[0]} first")
+        return run.report
+
+    def timed_out(self, detail: str) -> Verdict:
+        return rejected(Rejection.TIMED_OUT, detail=detail, runs=self.executions)
+
+    def proof(self, verdict: Verdict, report: TestReport | None) -> Proof:
+        failures = kept_failures(verdict, report)
+        return Proof(verdict=verdict, failures=failures, executions=self.executions, affected_only=True)
+
+    def run(
+        self,
+        server: WarmServer,
+        selection: Selection,
+        *,
+        scale: float,
+        exit_grace_s: float | None = None,
+        explain: Sequence[str] = (),
+    ) -> SuiteRun:
+        load_s = LOAD_LIMIT_FACTOR * self.fast.index.load_cpu_s(selection.files) + LOAD_LIMIT_SLACK_S
+        options = limited(self.baseline, selection.tests, scale=scale)._replace(
+            files=selection.files,
+            select=selection.tests,
+            load_cpu_limit_s=scale * load_s,
+            exit_grace_s=exit_grace_s or (EXIT_GRACE_OF_LINGERING_S if self.baseline.lingers else EXIT_GRACE_S),
+            explain=explain,
+        )
+        self.executions += 1
+        try:
+            run = server.run(self.edits, options)
+        except SandboxFailed as error:
+            raise Undecided(f"the warm sandbox was lost: {str(error).partition(chr(10))[0]}") from error
+        if run.contradiction:
+            raise Undecided(run.contradiction)
+        if any(failure.message.endswith("signal 9") for failure in run.report.failures.values()):
+            raise Undecided("a test process was killed, for want of memory perhaps")
+        return run
+
+
+def _broken(report: TestReport, tests: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted(test for test in tests if report.outcomes.get(test, Outcome.MISSING).is_failure))
+
+
+def _hash(seed: int, candidate_id: str, test: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{candidate_id}\0{test}".encode()).digest()

@@ -1,0 +1,141 @@
+"""Which tests a change can affect: what was measured on the clean tree, and the choice that follows; no I/O.
+
+A test is affected where it executes a changed function, where its file's loading executes what changed, where it opens
+the changed file as data, or where it may depend on more than the lines that ran in its process. All other tests keep
+the baseline's outcome. The idea is regression test selection as in Ekstazi (Gligoric et al., ISSTA 2015) and in
+mutation testers that run covering tests alone (PIT), at the level of functions.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import Field
+
+from schemas.model import Model
+
+
+class TestGroup(Model):
+    """Tests that are loaded together: a test file."""
+
+    __test__ = False
+
+    name: str
+    """Path, as in the ids of its tests."""
+    tests: tuple[str, ...]
+    """Its stable tests, in the order in which they run."""
+    load_cpu_s: float
+    """CPU seconds until it was loaded, alone."""
+    separable: bool
+    """Whether its tests, run without the rest of the suite, forwards and backwards, gave what the baseline has."""
+    why_not: str = ""
+    """What they gave instead."""
+
+
+class ImpactMap(Model):
+    """What every test of the clean tree depends on. Tests and groups are numbered in the order of the suite."""
+
+    groups: tuple[TestGroup, ...]
+    lines: Mapping[str, Mapping[int, tuple[int, ...]]]
+    """Path to line to numbers of the tests that execute it; of all tests of a file where the two orders in which its
+    tests ran do not agree about a line, for then something lasts from test to test (a cache, a shared fixture)."""
+    load_lines: Mapping[str, Mapping[int, tuple[int, ...]]]
+    """Path to line to numbers of the groups whose loading executes it."""
+    opened: Mapping[str, tuple[int, ...]]
+    """Path to numbers of the tests that read it as data."""
+    opened_by_loading: Mapping[str, tuple[int, ...]]
+    """Path to numbers of the groups whose loading reads it as data."""
+    opaque: Mapping[int, str]
+    """Number of a test that may depend on more than what was seen of it, to why."""
+    cpu_s: Mapping[str, float] = Field(default_factory=dict)
+    """CPU seconds by test: the longest that was seen."""
+    forks: bool
+    """Whether workers are forked from a process that has pytest and all libraries loaded."""
+    why_not_forks: str = ""
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """All tests, by number."""
+        return tuple(test for group in self.groups for test in group.tests)
+
+
+class Change(NamedTuple):
+    """Where one file changed, in lines of the clean tree (from 1, inclusive)."""
+
+    path: str
+    bodies: Sequence[tuple[int, int]]
+    at_load: bool
+    load_lines: Sequence[tuple[int, int]]
+
+
+class Selection(NamedTuple):
+    """What has to run to judge a change."""
+
+    files: tuple[str, ...]
+    """Groups to load, in the order of the suite."""
+    tests: tuple[str, ...]
+    """Tests to run, in the order of the suite."""
+    whole: str
+    """Why the whole suite has to run instead; empty where it does not."""
+
+
+class ImpactIndex:
+    """An `ImpactMap` laid out for choosing, again and again."""
+
+    def __init__(self, impact: ImpactMap) -> None:
+        self.impact = impact
+        self.tests = impact.tests
+        self._group_of: list[int] = []
+        self._members: list[range] = []
+        for number, group in enumerate(impact.groups):
+            first = len(self._group_of)
+            self._group_of += [number] * len(group.tests)
+            self._members.append(range(first, first + len(group.tests)))
+        self._number_of_group = {group.name: number for number, group in enumerate(impact.groups)}
+
+    def select(self, change: Change) -> Selection:
+        """The tests that `change` can affect."""
+        numbers = set(self.impact.opaque)
+        numbers.update(self.impact.opened.get(change.path, ()))
+        ranges = [*change.bodies, *change.load_lines]
+        numbers.update(_within(self.impact.lines.get(change.path, {}), ranges))
+        loaded = self.impact.load_lines.get(change.path, {})
+        groups = set(self.impact.opened_by_loading.get(change.path, ()))
+        groups.update(_within(loaded, change.bodies))
+        if change.at_load:
+            groups.update(group for found in loaded.values() for group in found)
+        if change.path in self._number_of_group:
+            groups.add(self._number_of_group[change.path])
+        for group in groups:
+            numbers.update(self._members[group])
+        return self.selection(numbers)
+
+    def selection(self, numbers: Iterable[int]) -> Selection:
+        """These tests, with the files to load for them."""
+        ordered = sorted(numbers)
+        groups = [self.impact.groups[number] for number in sorted({self._group_of[test] for test in ordered})]
+        inseparable = next((group for group in groups if not group.separable), None)
+        return Selection(
+            files=tuple(group.name for group in groups),
+            tests=tuple(self.tests[number] for number in ordered),
+            whole=f"{inseparable.name} does not run alone: {inseparable.why_not}" if inseparable else "",
+        )
+
+    def cpu_s(self, selection: Selection) -> float:
+        """CPU seconds that loading and running it takes, about."""
+        return self.load_cpu_s(selection.files) + sum(self.impact.cpu_s.get(test, 0.0) for test in selection.tests)
+
+    def load_cpu_s(self, files: Iterable[str]) -> float:
+        """CPU seconds that loading these files takes, at most."""
+        return sum(self.impact.groups[self._number_of_group[name]].load_cpu_s for name in files)
+
+
+def _within(lines: Mapping[int, tuple[int, ...]], ranges: Iterable[tuple[int, int]]) -> set[int]:
+    found: set[int] = set()
+    for first, last in ranges:
+        if last - first < len(lines):
+            hits: Iterable[tuple[int, ...]] = (lines.get(line, ()) for line in range(first, last + 1))
+        else:
+            hits = (numbers for line, numbers in lines.items() if first <= line <= last)
+        for numbers in hits:
+            found.update(numbers)
+    return found

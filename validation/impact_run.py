@@ -1,0 +1,215 @@
+"""Measure what every test depends on: each test file alone on the clean tree, forwards and backwards."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from schemas.errors import SandboxFailed
+from schemas.reports import Baseline, Outcome
+from validation.channel import SuiteRun
+from validation.impact import ImpactMap, TestGroup
+from validation.suite import SuiteOptions
+from validation.warm import Ground, WarmServer
+
+SUITE_LIMIT_FACTOR = 10.0
+"""A file may take this many times the limit of the whole suite: lines are recorded, which is slow."""
+TEST_LIMIT_FACTOR = 10.0
+
+
+class _Measured(NamedTuple):
+    """One file's two runs; none where they did not come to their end."""
+
+    runs: tuple[SuiteRun, ...]
+    why_not: str
+    forks: bool
+    why_not_forks: str
+
+
+def measure_impact(ground: Ground, baseline: Baseline, *, source_files: Sequence[str], workers: int = 1) -> ImpactMap:
+    """Run every test file alone, in its order and backwards, with lines, opened files and processes recorded.
+
+    Only tests that pass on the clean tree are looked at: no other counts for a verdict.
+
+    Raises:
+        SandboxFailed: no test server comes up.
+    """
+    files: dict[str, list[str]] = {}
+    for test in sorted(baseline.passing):
+        files.setdefault(test.split("::", 1)[0], []).append(test)
+    measured = dict(zip(files, _measure_all(ground, baseline, files, source_files, workers), strict=True))
+    return _Merge(baseline, files).merge(measured)
+
+
+def _measure_all(
+    ground: Ground,
+    baseline: Baseline,
+    files: Mapping[str, Sequence[str]],
+    source_files: Sequence[str],
+    workers: int,
+) -> list[_Measured]:
+    """In the order of `files`, on as many servers as there are workers."""
+    results: dict[str, _Measured] = {}
+    waiting = iter(files.items())
+    lock = threading.Lock()
+
+    def work() -> None:
+        with ExitStack() as stack:
+            warm = stack.enter_context(WarmServer(ground))
+            for name, tests in _shared(waiting, lock):
+                results[name] = _measure(warm, baseline, name, tests, source_files)
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        for future in [pool.submit(work) for _ in range(workers)]:
+            future.result()
+    return [results[name] for name in files]
+
+
+def _shared(items: Iterator[tuple[str, Sequence[str]]], lock: threading.Lock) -> Iterator[tuple[str, Sequence[str]]]:
+    while True:
+        with lock:
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+def _measure(
+    warm: WarmServer, baseline: Baseline, name: str, tests: Sequence[str], source_files: Sequence[str]
+) -> _Measured:
+    server = warm.server
+    forks = server.forks, server.why_not
+    runs = []
+    for reverse in (False, True):
+        options = SuiteOptions(
+            files=(name,),
+            select=tests,
+            reverse=reverse,
+            coverage_of=source_files,
+            trace=True,
+            limits_s={test: TEST_LIMIT_FACTOR * baseline.test_limits_s[test] for test in tests},
+            default_limit_s=SUITE_LIMIT_FACTOR * baseline.suite_limit_s,
+            suite_limit_s=SUITE_LIMIT_FACTOR * baseline.suite_limit_s,
+        )
+        try:
+            run = warm.run({}, options)
+        except SandboxFailed as error:
+            return _Measured((), str(error).partition("\n")[0], *forks)
+        why = _differs(run, tests)
+        if why:
+            return _Measured((), why + (", backwards" if reverse else ""), *forks)
+        runs.append(run)
+    return _Measured(tuple(runs), "", *forks)
+
+
+def _differs(run: SuiteRun, tests: Sequence[str]) -> str:
+    """How a run of passing tests was no success; empty where it was."""
+    if run.report.timed_out or run.contradiction or run.coverage is None or run.traced is None:
+        return run.contradiction or "it goes over its limit"
+    for test in tests:
+        outcome = run.report.outcomes.get(test, Outcome.MISSING)
+        if outcome is not Outcome.PASSED:
+            return f"{test} gives {outcome.value}"
+    return ""
+
+
+class _Merge:
+    """Fold the runs of all files into one map."""
+
+    def __init__(self, baseline: Baseline, files: Mapping[str, Sequence[str]]) -> None:
+        self.baseline = baseline
+        self.files = files
+        self.numbers = {test: number for number, test in enumerate(test for tests in files.values() for test in tests)}
+        self.lines: dict[str, dict[int, set[int]]] = {}
+        self.load_lines: dict[str, dict[int, set[int]]] = {}
+        self.opened: dict[str, set[int]] = {}
+        self.opened_by_loading: dict[str, set[int]] = {}
+        self.opaque: dict[int, str] = {}
+        self.cpu_s: dict[str, float] = {}
+
+    def merge(self, measured: Mapping[str, _Measured]) -> ImpactMap:
+        groups = []
+        for number, (name, tests) in enumerate(self.files.items()):
+            one = measured[name]
+            if one.runs:
+                self.take(number, tests, one.runs)
+            groups.append(
+                TestGroup(
+                    name=name,
+                    tests=tuple(tests),
+                    load_cpu_s=max((run.report.load_cpu_s for run in one.runs), default=0.0),
+                    separable=bool(one.runs),
+                    why_not=one.why_not,
+                )
+            )
+        last = [*measured.values()][-1]
+        return ImpactMap(
+            groups=tuple(groups),
+            lines=_sorted_lines(self.lines),
+            load_lines=_sorted_lines(self.load_lines),
+            opened=_sorted(self.opened),
+            opened_by_loading=_sorted(self.opened_by_loading),
+            opaque=dict(sorted(self.opaque.items())),
+            cpu_s=dict(sorted(self.cpu_s.items())),
+            forks=last.forks,
+            why_not_forks=last.why_not_forks,
+        )
+
+    def take(self, group: int, tests: Sequence[str], runs: Sequence[SuiteRun]) -> None:
+        everyone = {self.numbers[test] for test in tests}
+        covered = [_lines_of(run, self.numbers) for run in runs]
+        for path, line in sorted({place for one in covered for place in one}):
+            found = [one.get((path, line), set()) for one in covered]
+            agreed = found[0] if all(one == found[0] for one in found) else everyone
+            self.lines.setdefault(path, {}).setdefault(line, set()).update(agreed)
+        for run in runs:
+            for test in tests:
+                self.cpu_s[test] = max(self.cpu_s.get(test, 0.0), run.report.cpu_s.get(test, 0.0))
+            assert run.coverage is not None
+            for path, lines in run.coverage.import_lines.items():
+                for line in lines:
+                    self.load_lines.setdefault(path, {}).setdefault(line, set()).add(group)
+        self.take_opened(group, everyone, runs)
+        self.take_opaque(everyone, runs)
+
+    def take_opened(self, group: int, everyone: set[int], runs: Sequence[SuiteRun]) -> None:
+        seen = [run.traced.opened for run in runs if run.traced is not None]
+        for path in sorted({path for one in seen for path in one}):
+            by_run = [one.get(path, frozenset()) for one in seen]
+            if any(None in tests for tests in by_run):
+                self.opened_by_loading.setdefault(path, set()).add(group)
+            found = [{self.numbers[test] for test in tests if test in self.numbers} for tests in by_run]
+            agreed = found[0] if all(one == found[0] for one in found) else everyone
+            if agreed:
+                self.opened.setdefault(path, set()).update(agreed)
+
+    def take_opaque(self, everyone: set[int], runs: Sequence[SuiteRun]) -> None:
+        seen = [run.traced.opaque for run in runs if run.traced is not None]
+        if all(set(one) == set(seen[0]) for one in seen) and None not in seen[0]:
+            affected = {self.numbers[test] for test in seen[0] if test in self.numbers}
+        else:
+            affected = everyone if any(seen) else set()
+        why = next((why for one in seen for why in one.values()), "")
+        self.opaque.update(dict.fromkeys(affected, why))
+
+
+def _lines_of(run: SuiteRun, numbers: Mapping[str, int]) -> dict[tuple[str, int], set[int]]:
+    assert run.coverage is not None
+    tests = run.coverage.tests
+    found: dict[tuple[str, int], set[int]] = {}
+    for path, lines in run.coverage.lines.items():
+        for line, positions in lines.items():
+            known = {numbers[tests[position]] for position in positions if tests[position] in numbers}
+            if known:
+                found[path, line] = known
+    return found
+
+
+def _sorted_lines(lines: Mapping[str, Mapping[int, set[int]]]) -> dict[str, dict[int, tuple[int, ...]]]:
+    return {path: {line: tuple(sorted(found[line])) for line in sorted(found)} for path, found in sorted(lines.items())}
+
+
+def _sorted(found: Mapping[str, set[int]]) -> dict[str, tuple[int, ...]]:
+    return {path: tuple(sorted(found[path])) for path in sorted(found)}

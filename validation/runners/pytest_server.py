@@ -1,0 +1,382 @@
+"""Run job after job of a suite in one sandbox, each on a tree that is proven clean before it.
+
+This file runs inside a sandbox, in the repository's own interpreter (Python 3.8 or newer), as the text of `python -I
+-S -c`, as `pytest_supervisor.py` does, and for the same reasons. A job brings edits of the work tree; a worker runs it,
+forked from a zygote (see `pytest_zygote.py`) or, where that cannot be, started anew. Afterwards every process that is
+left is killed, the edits are taken back, what was added is removed, and every file, link and folder that can be written
+to is held against what was there before the first job, contents by hash.
+
+Standard input: frames of four bytes of length and JSON. First the settings: ``programs`` (``worker`` and ``zygote``,
+sources), ``args`` (of pytest), ``roots`` (all folders that can be written to), ``bytecode`` (a folder in one of them),
+``fork`` (bool). Then jobs: the settings of `pytest_supervisor.py`, and ``edits`` (absolute path to base64 of the
+content). Records: ``{"e": "ready", "forks", "why"}``; for each job what the supervisor says, then ``{"e": "clean",
+"stages_s": {name: seconds}}``, or ``{"e": "dirty", "why"}``, after which the server ends.
+"""
+
+import base64
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import struct
+import sys
+import time
+
+from pytest_supervisor import PR_SET_DUMPABLE, Supervisor
+from pytest_zygote import hear, say
+
+PR_SET_CHILD_SUBREAPER = 36
+SIZE = struct.Struct(">I")
+KILL_ROUNDS = 100
+CULPRITS = 5
+SCOUT_LIMIT_S = 1800
+PIECE = 1 << 20
+
+
+class Dirty(Exception):
+    """The sandbox is not as it was; it can only be thrown away."""
+
+
+class Server:
+    """The zygote, the sealed tree, and the loop of jobs."""
+
+    def __init__(self, settings, channel_fd):
+        self.settings = settings
+        self.channel_fd = channel_fd
+        self.zygote = None  # type: socket.socket | None
+        self.own = {1, os.getpid()}
+
+    def emit(self, **record):
+        view = memoryview(json.dumps(record).encode() + b"\n")
+        while view:
+            view = view[os.write(self.channel_fd, view) :]
+
+    def run(self):
+        self.tree = Tree(self.settings["roots"])
+        why = self.prepare() if self.settings["fork"] else "not asked for"
+        self.kill_strays()
+        try:
+            self.tree.prove_clean(but=self.settings["bytecode"])
+        except (Dirty, OSError, RecursionError) as error:
+            self.emit(e="dirty", why="loading the suite leaves traces: %s" % error)
+            return
+        self.tree = Tree(self.settings["roots"])
+        self.emit(e="ready", forks=self.zygote is not None, why=why)
+        while True:
+            job = read_frame(0)
+            if job is None:
+                return
+            try:
+                stages_s = self.serve(job)
+            except (Dirty, OSError, RecursionError) as error:
+                self.emit(e="dirty", why="%s: %s" % (type(error).__name__, error))
+                return
+            self.emit(e="clean", stages_s=stages_s)
+
+    def prepare(self):
+        """Start the zygote and have it load what the suite loads; why there is none, else nothing."""
+        without = set()  # type: set[str]
+        names = []  # type: list[str]
+        for _ in range(CULPRITS):
+            unfit = self.start_zygote()
+            if not unfit and not names:
+                names = self.scout()
+            if not unfit:
+                say(self.zygote, {"preload": [name for name in names if name.split(".")[0] not in without]})
+                answer = hear(self.zygote)[0] or {"unfit": "loading libraries ended the process", "culprit": None}
+                if not answer["unfit"]:
+                    return ""
+                unfit = answer["unfit"]
+                without.add((answer["culprit"] or "").split(".")[0])
+            self.end_zygote()
+            if "" in without or not without:
+                return unfit
+        return "too many libraries start threads"
+
+    def start_zygote(self):
+        """Why it cannot be used; empty where it can."""
+        here, there = socket.socketpair()
+        settings = {"args": self.settings["args"], "zygote_fd": there.fileno()}
+        source = os.memfd_create("settings")
+        os.write(source, json.dumps(settings).encode())
+        os.lseek(source, 0, os.SEEK_SET)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                os.dup2(source, 0)
+                there.set_inheritable(True)
+                os.execv(sys.executable, [sys.executable, "-c", self.settings["programs"]["zygote"]])
+            finally:
+                os._exit(127)
+        os.close(source)
+        there.close()
+        self.zygote, self.zygote_pid = here, pid
+        self.own = {1, os.getpid(), pid}
+        answer, _ = hear(here)
+        return "pytest ended before it could be forked" if answer is None else answer["unfit"]
+
+    def end_zygote(self):
+        if self.zygote is not None:
+            self.zygote.close()
+        self.zygote = None
+        self.own = {1, os.getpid()}
+        self.kill_strays()
+
+    def scout(self):
+        """Load the whole suite in a worker; names of the libraries that it needs. Compiled files are kept."""
+        job = dict(
+            self.settings, token="", scout=True, finished=[], files=None, select=None, shuffle_seed=None,
+            reverse=False, explain=None, coverage=False, source_files=[], trace=False, startup_limit_s=SCOUT_LIMIT_S,
+            startup_cpu_limit_s=None, limits_s={}, default_limit_s=SCOUT_LIMIT_S, cpu_limits_s={},
+            default_cpu_limit_s=None, idle_limits_s={}, exit_grace_s=5.0, stop_on_timeout=True, max_restarts=0,
+        )  # fmt: skip
+        scout = Scout(self, job)
+        scout.run()
+        return scout.names
+
+    def serve(self, job):
+        for name in ("args", "bytecode"):
+            job[name] = self.settings[name]
+        job.update(worker=self.settings["programs"]["worker"], scout=False)
+        clock = Clock()
+        edits = [Edit(path, base64.b64decode(content)) for path, content in sorted(job.pop("edits").items())]
+        for edit in edits:
+            edit.apply()
+        clock.lap("edit")
+        Forking(self, job, clock).run()
+        clock.lap("end")
+        self.kill_strays()
+        clock.lap("kill")
+        for edit in edits:
+            edit.take_back()
+        self.tree.prove_clean()
+        clock.lap("prove clean")
+        return clock.stages_s
+
+    def kill_strays(self):
+        """Kill whatever is not ours until nothing is left."""
+        for _ in range(KILL_ROUNDS):
+            strays = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in self.own]
+            for pid in strays:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                pass
+            if not strays:
+                return
+        raise Dirty("processes that cannot be killed are left")
+
+
+class Forking(Supervisor):
+    """A supervisor whose workers come from the zygote, where there is one."""
+
+    def __init__(self, server, job, clock):
+        super().__init__(job, server.channel_fd)
+        self.server = server
+        self.own = server.own
+        self.clock = clock
+
+    def accept(self, line):
+        record = super().accept(line)
+        if record.get("e") in ("collected", "end"):
+            self.clock.lap({"collected": "load", "end": "tests"}[record["e"]])
+        return record
+
+    def start(self, reader, writer):
+        if self.server.zygote is None:
+            return super().start(reader, writer)
+        job = dict(self.settings, finished=sorted(self.finished))
+        job.pop("worker", None)
+        say(self.server.zygote, job, [writer])
+        answer, _ = hear(self.server.zygote)
+        if answer is None:
+            raise Dirty("the process to fork from has ended")
+        if answer["pid"] is None:
+            raise Dirty("no worker could be forked")
+        self.clock.lap("fork")
+        return answer["pid"]
+
+
+class Scout(Forking):
+    """Takes what is reported for itself."""
+
+    def __init__(self, server, job):
+        super().__init__(server, job, Clock())
+        self.names = []  # type: list[str]
+
+    def relay(self, data):
+        record = json.loads(data)
+        if record["e"] == "modules":
+            self.names = [name for name in record["names"] if isinstance(name, str)]
+
+
+class Clock:
+    """Where a job's time goes."""
+
+    def __init__(self):
+        self.stages_s = {}  # type: dict[str, float]
+        self.last = time.monotonic()
+
+    def lap(self, stage):
+        now = time.monotonic()
+        self.stages_s[stage] = self.stages_s.get(stage, 0.0) + now - self.last
+        self.last = now
+
+
+class Edit:
+    """A file's other content, for a while. Its time changes with it, or compiled files would be taken for its own."""
+
+    def __init__(self, path, content):
+        self.path = path
+        self.content = content
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise Dirty("%s is no regular file" % path)
+        self.mode = stat.S_IMODE(status.st_mode)
+        self.mtime_ns = status.st_mtime_ns
+        with open(path, "rb") as file:
+            self.before = file.read()
+
+    def apply(self):
+        self.write(self.content, self.mtime_ns + 10**9)
+
+    def take_back(self):
+        self.write(self.before, self.mtime_ns)
+
+    def write(self, content, mtime_ns):
+        beside = self.path + ".gymforge-new"
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+        os.chmod(beside, self.mode)
+        os.utime(beside, ns=(mtime_ns, mtime_ns))
+        os.rename(beside, self.path)
+
+
+class Tree:
+    """All that can be written to, as it was when this was made."""
+
+    def __init__(self, roots):
+        self.roots = roots
+        self.sealed = dict(self.entries())
+
+    def entries(self):
+        """Every path below the roots and what is there; what is inside a folder that was added is left out."""
+        sealed = getattr(self, "sealed", None)
+        folders = list(self.roots)
+        while folders:
+            folder = folders.pop()
+            for entry in os.scandir(folder):
+                found = description(entry)
+                if found[0] == "folder" and (sealed is None or entry.path in sealed):
+                    folders.append(entry.path)
+                yield entry.path, found
+
+    def prove_clean(self, but=None):
+        """Remove what was added, `but` for one, and see that all else is as it was.
+
+        Raises:
+            Dirty: it is not.
+        """
+        left = dict(self.sealed)
+        for path, found in list(self.entries()):
+            before = left.pop(path, None)
+            if before is None:
+                if path != but:
+                    remove(path, found)
+            elif before != found:
+                raise Dirty("%s was changed" % path)
+        if left:
+            raise Dirty("%s was removed" % min(left))
+        for kind in ("msg", "sem", "shm"):
+            if shared_objects(kind):
+                raise Dirty("System V objects (%s) are left" % kind)
+
+
+def description(entry):
+    """What is at a path: kind, mode, and what tells it from others."""
+    status = entry.stat(follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        return "folder", status.st_mode
+    if stat.S_ISLNK(status.st_mode):
+        return "link", os.readlink(entry.path)
+    if not stat.S_ISREG(status.st_mode):
+        return "other", status.st_mode
+    digest = hashlib.blake2b()
+    fd = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        piece = os.read(fd, PIECE)
+        while piece:
+            digest.update(piece)
+            piece = os.read(fd, PIECE)
+    finally:
+        os.close(fd)
+    return "file", status.st_mode, status.st_nlink, status.st_mtime_ns, digest.digest()
+
+
+def remove(path, found):
+    if found[0] == "folder":
+        shutil.rmtree(path, onerror=make_removable)
+    else:
+        os.unlink(path)
+
+
+def make_removable(function, path, _error):
+    """Once more, where a folder forbade it."""
+    os.chmod(os.path.dirname(path), 0o700)
+    if not os.path.islink(path) and os.path.isdir(path):
+        os.chmod(path, 0o700)
+        shutil.rmtree(path)
+    else:
+        function(path)
+
+
+def shared_objects(kind):
+    try:
+        with open("/proc/sysvipc/" + kind) as file:
+            return len(file.readlines()) - 1
+    except OSError:
+        return 0
+
+
+def read_frame(fd):
+    """The next message on standard input; `None` at its end."""
+    head = read_bytes(fd, SIZE.size)
+    if len(head) < SIZE.size:
+        return None
+    return json.loads(read_bytes(fd, SIZE.unpack(head)[0]))
+
+
+def read_bytes(fd, size):
+    data = bytearray()
+    while len(data) < size:
+        piece = os.read(fd, min(size - len(data), PIECE))
+        if not piece:
+            break
+        data += piece
+    return bytes(data)
+
+
+def main():
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    settings = read_frame(0)
+    os.set_inheritable(0, False)
+    channel_fd = int(os.environ.pop("GYMFORGE_CHANNEL_FD"))
+    os.set_inheritable(channel_fd, False)
+    Server(settings, channel_fd).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""See what line coverage cannot: files that tests read as data, and processes that they start.
+
+This file runs in the process of `pytest_worker.py`, while the clean tree is measured.
+"""
+
+import itertools
+import os
+import sys
+
+SPAWNS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"})
+IMPORTERS = ("<frozen importlib._bootstrap_external>", os.path.join("_pytest", "assertion", "rewrite.py"))
+"""Who opens a source file to load it as a module; the lines that then run are seen by coverage."""
+ASK_THE_MACHINE = frozenset({"platform", "ctypes.util", "uuid"})
+"""Modules of the standard library whose processes look at the machine and not at any repository."""
+
+
+class Trace:
+    """An audit hook (PEP 578) that notes by test what is opened and started; `None` is for loading.
+
+    What it says of a test: `opaque` where the test's result may depend on more than the lines that ran in this
+    process, and paths inside the tree that it opened.
+    """
+
+    def __init__(self, root):
+        self.root = os.path.join(os.path.realpath(root), "")
+        self.test = None
+        self.opened = {}
+        self.opaque = {}
+        self.tracer = sys.gettrace()
+        self.pid = os.getpid()
+        try:
+            import _posixsubprocess
+
+            # multiprocessing calls it without any audit event.
+            _posixsubprocess.fork_exec = self.noting(_posixsubprocess.fork_exec)
+        except (ImportError, AttributeError):
+            pass
+        sys.addaudithook(self.hook)
+
+    def switch(self, test):
+        """Go on to the next test."""
+        import linecache
+
+        self.look_at_tracer()
+        self.test = test
+        linecache.clearcache()  # so that every test that reads source opens the file
+
+    def noting(self, fork_exec):
+        def noted(*arguments):
+            self.note_spawn("_posixsubprocess.fork_exec")
+            return fork_exec(*arguments)
+
+        return noted
+
+    def hook(self, event, arguments):
+        if event == "open":
+            self.note_open(arguments[0])
+        elif event in SPAWNS:
+            self.note_spawn(event)
+
+    def note_open(self, path):
+        if not isinstance(path, (str, bytes)) or loads_a_module(sys._getframe(2)):
+            return
+        path = os.path.realpath(os.fsdecode(path))
+        if path.startswith(self.root):
+            self.opened.setdefault(path[len(self.root) :], {})[self.test] = True
+
+    def note_spawn(self, event):
+        if not any(frame.f_globals.get("__name__") in ASK_THE_MACHINE for frame in callers(sys._getframe(2))):
+            self.opaque.setdefault(self.test, event)
+
+    def look_at_tracer(self):
+        if sys.gettrace() is not self.tracer:
+            self.opaque.setdefault(self.test, "sys.settrace")
+            sys.settrace(self.tracer)
+
+    def result(self):
+        """What was seen, as a record's fields: `opaque` (pairs of test and why) and `opened` (path to tests)."""
+        opened = {path: list(tests) for path, tests in sorted(self.opened.items())}
+        return {"opaque": list(self.opaque.items()), "opened": opened}
+
+
+def loads_a_module(frame):
+    """Whether a file is opened from here to be loaded; a few frames of the library's lie between."""
+    return any(one.f_code.co_filename.endswith(IMPORTERS) for one in itertools.islice(callers(frame), 5))
+
+
+def callers(frame):
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

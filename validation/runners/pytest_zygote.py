@@ -1,0 +1,194 @@
+"""A pytest process that has loaded itself, its plugins and third-party modules, and forks a worker for every job.
+
+This file runs in the repository's own interpreter (Python 3.8 or newer), in the process of `pytest_worker.py`, and is
+told what to do by `pytest_server.py` over a socket. It stops inside `pytest_load_initial_conftests`, which pytest calls
+when plugins are loaded and before it touches any file of the repository; a forked worker goes on from there. So nothing
+of the repository's is ever loaded here: modules under the work tree are refused, and looked for after each step.
+
+Messages both ways: four bytes of length, JSON. Said first: ``{"unfit": why or ""}``. Heard: ``{"preload": names}``,
+answered with ``{"unfit", "culprit": name or null}``; or a job (the settings of a worker) with the worker's channel as a
+descriptor beside it, answered with ``{"pid"}``. A worker is forked twice, so that it becomes the child of the server,
+which then learns from the kernel how it ended.
+"""
+
+import array
+import atexit
+import ctypes
+import gc
+import importlib
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+
+PR_SET_DUMPABLE = 4
+SIZE = struct.Struct(">I")
+
+
+def outermost(hook):
+    """Mark a hook to be called around all others, so before pytest captures output: workers must share no file."""
+    hook.pytest_impl = {"hookwrapper": True, "tryfirst": True}
+    return hook
+
+
+class Zygote:
+    """The plugin that stops pytest at the right moment; returns from there in workers alone."""
+
+    def __init__(self, fd, reporter):
+        self.socket = socket.socket(fileno=fd)
+        self.reporter = reporter
+        self.root = os.path.join(os.path.realpath(os.getcwd()), "")
+        self.prctl = ctypes.CDLL(None).prctl
+        self.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+    @outermost
+    def pytest_load_initial_conftests(self):
+        self.serve()
+        yield
+
+    def serve(self):
+        say(self.socket, {"unfit": self.unfit()})
+        while True:
+            message, fds = hear(self.socket)
+            if message is None:
+                os._exit(0)
+            if "preload" in message:
+                culprit = self.preload(message["preload"])
+                # What is here stays: no worker's collector need look at it, and so copy its pages.
+                gc.collect()
+                gc.freeze()
+                say(self.socket, {"unfit": self.unfit(), "culprit": culprit})
+            elif self.fork(message, fds[0]):
+                return
+
+    def fork(self, job, channel_fd):
+        """Whether this is the worker."""
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                worker = os.fork()
+                if worker:
+                    os.write(writer, SIZE.pack(worker))
+                    os._exit(0)
+            except OSError:
+                os._exit(1)
+            os.setsid()
+            os.close(reader)
+            os.close(writer)
+            self.socket.close()
+            self.become_ordinary()
+            self.reporter.begin(dict(job, channel_fd=channel_fd))
+            return True
+        os.close(writer)
+        os.close(channel_fd)
+        os.waitpid(child, 0)
+        told = os.read(reader, SIZE.size)
+        os.close(reader)
+        say(self.socket, {"pid": SIZE.unpack(told)[0] if told else None})
+        return False
+
+    def become_ordinary(self):
+        """Be as open to look at, and as likely to be taken when memory runs out, as any process of the suite's."""
+        self.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+        try:
+            with open("/proc/self/oom_score_adj", "w") as file:
+                file.write("1000")
+        except OSError:
+            pass
+
+    def preload(self, names):
+        """Load modules by name, but for those of the repository's and whatever needs them.
+
+        Returns the first one that starts a thread, and stops there: a fork would not have it.
+        """
+        guard = Guard(self.root)
+        sys.meta_path.insert(0, guard)
+        try:
+            for name in names:
+                before = set(sys.modules)
+                try:
+                    if name not in sys.modules:
+                        importlib.import_module(name)
+                except BaseException:  # whatever a module does when it is loaded: the worker will see it
+                    for added in set(sys.modules) - before:
+                        del sys.modules[added]
+                if threads() > 1:
+                    return name
+        finally:
+            sys.meta_path.remove(guard)
+        return None
+
+    def leave(self, status):
+        """End the worker as Python ends, but for taking down module after module of which nothing is left to see."""
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):
+                pass
+        os._exit(status)
+
+    def unfit(self):
+        """Why no worker may be forked from here; empty where nothing speaks against it."""
+        for name, module in list(sys.modules.items()):
+            if os.path.realpath(getattr(module, "__file__", None) or "/").startswith(self.root):
+                return "the repository's %s is loaded by a plugin" % name
+        return "" if threads() == 1 else "loading plugins and libraries starts threads"
+
+
+class Guard:
+    """A finder that refuses whatever lies in the work tree."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def find_spec(self, name, path=None, target=None):
+        for finder in sys.meta_path:
+            found = None if finder is self else finder.find_spec(name, path, target)
+            if found is not None:
+                places = [found.origin or "", *(found.submodule_search_locations or [])]
+                if any(os.path.realpath(place).startswith(self.root) for place in places if place):
+                    raise ImportError("%s belongs to the repository" % name)
+                return found
+        return None
+
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def say(connection, message, fds=()):
+    data = json.dumps(message).encode()
+    data = SIZE.pack(len(data)) + data
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sent = connection.sendmsg([data], rights)
+    connection.sendall(data[sent:])
+
+
+def hear(connection):
+    """A message and the descriptors beside it; `None` where the other end is gone."""
+    space = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
+    data, ancillary, _, _ = connection.recvmsg(SIZE.size, space)
+    fds = array.array("i")
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    data += receive(connection, SIZE.size - len(data)) if data else b""
+    if len(data) < SIZE.size:
+        return None, []
+    text = receive(connection, SIZE.unpack(data)[0])
+    return (json.loads(text) if text else None), list(fds)
+
+
+def receive(connection, size):
+    data = bytearray()
+    while len(data) < size:
+        piece = connection.recv(min(size - len(data), 1 << 20))
+        if not piece:
+            return b""
+        data += piece
+    return bytes(data)

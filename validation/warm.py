@@ -1,0 +1,82 @@
+"""Keep a test server warm: one after another, each replaced when it ends or has run enough jobs."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from schemas.errors import SandboxFailed
+from validation.channel import SuiteRun
+from validation.sandbox.protocol import Limits, SandboxBackend
+from validation.server import TestServer, open_server
+from validation.suite import SuiteOptions
+
+MAX_JOBS = 1000
+"""Jobs of one sandbox: whatever may pile up in it, unseen, does not do so without end."""
+
+
+class Ground(NamedTuple):
+    """What every test server of a repository starts from."""
+
+    backend: SandboxBackend
+    image: str
+    test_command: tuple[str, ...]
+    environment: Mapping[str, str]
+    """Variables of the repository's profile."""
+    limits: Limits
+
+
+class WarmServer:
+    """A test server whenever one is needed; a context manager, for one thread."""
+
+    def __init__(self, ground: Ground, *, max_jobs: int = MAX_JOBS) -> None:
+        self._ground = ground
+        self._max_jobs = max_jobs
+        self._stack = ExitStack()
+        self._server: TestServer | None = None
+        self.opened = 0
+        """Sandboxes that were opened so far."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def server(self) -> TestServer:
+        """The server at hand; a new one where there is none that takes jobs.
+
+        Raises:
+            SandboxFailed: it does not come up.
+        """
+        if self._server is not None and (self._server.ended or self._server.jobs >= self._max_jobs):
+            self.drop()
+        if self._server is None:
+            ground = self._ground
+            self._server = self._stack.enter_context(
+                open_server(
+                    ground.backend,
+                    ground.image,
+                    limits=ground.limits,
+                    test_command=ground.test_command,
+                    environment=ground.environment,
+                )
+            )
+            self.opened += 1
+        return self._server
+
+    def run(self, edits: Mapping[str, bytes], options: SuiteOptions) -> SuiteRun:
+        """See `TestServer.run`; after a failure, the next run has a fresh server."""
+        try:
+            return self.server.run(edits, options)
+        except SandboxFailed:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """End the server at hand."""
+        self._server = None
+        self._stack.close()
