@@ -35,8 +35,6 @@ class Ground(NamedTuple):
     test_command: tuple[str, ...]
     seed: int
     config_hash: str
-    fast_path: bool = False
-    """Whether candidates are judged by the tests that they can affect."""
 
 
 class NotATask(NamedTuple):
@@ -47,9 +45,18 @@ class NotATask(NamedTuple):
 
 
 def assemble(
-    candidate: Candidate, proof: Proof, *, instance_id: str, ground: Ground, taken: AbstractSet[str]
+    candidate: Candidate,
+    proof: Proof,
+    *,
+    instance_id: str,
+    ground: Ground,
+    taken: AbstractSet[str],
+    fast_path: bool = False,
 ) -> TaskInstance | NotATask:
-    """The row of an accepted candidate, or why there is none; `taken` holds the texts of earlier tasks."""
+    """The row of an accepted candidate, or why there is none.
+
+    `taken`: the texts of earlier tasks. `fast_path`: whether candidates are judged by the tests that they can affect.
+    """
     path = candidate.entity.path
     clean = ground.repository.source(path)
     bugged = apply_patch(clean, candidate.bug_patch)
@@ -103,7 +110,7 @@ def assemble(
                 baseline_runs=ground.baseline.runs,
                 bugged_runs=proof.verdict.runs,
                 flaky_excluded=len(ground.baseline.quarantined),
-                fast_path=ground.fast_path,
+                fast_path=fast_path,
                 audited=proof.audit is not None,
             ),
             provenance=_provenance(candidate, ground, tags.tagger_versions, issue),

@@ -11,7 +11,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from flows.interrupt import finishing_first
-from flows.pipeline import IngestResult, Pipeline, Wave
+from flows.judging import Wave
+from flows.pipeline import IngestResult, Pipeline
 from flows.settings import IngestSettings
 from schemas.errors import GymforgeError
 

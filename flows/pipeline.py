@@ -3,7 +3,7 @@
 import shutil
 import threading
 import zlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -13,18 +13,17 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from extractors.acquire import Checkout, acquire
-from extractors.change_scope import change_scope
-from extractors.diff import apply_patch
 from extractors.index import RepoIndex
 from extractors.profile import profile_repository
 from flows.assemble import Ground, NotATask, assemble
+from flows.judging import Case, Judging, Wave
 from flows.progress import listener
 from flows.rejections import dropped_rows, rejected_row
 from flows.run_record import RunRecord, peak_memory_bytes
 from flows.settings import IngestSettings, rows_hash, work_hash
 from schemas.code import Candidate, RejectedRewrite
-from schemas.errors import BaselineFailed, EnvironmentFailed, GymforgeError, InvalidInput, SandboxFailed
-from schemas.manifest import FastPathAudit, Ingestion
+from schemas.errors import BaselineFailed, EnvironmentFailed, GymforgeError, InvalidInput
+from schemas.manifest import Ingestion
 from schemas.model import Model
 from schemas.repo import EnvironmentInfo, RepoProfile
 from schemas.reports import Baseline, Outcome, VerdictStatus
@@ -37,24 +36,16 @@ from synthesis.generate import generate, strategy_names
 from synthesis.identity import instance_id
 from validation.baseline import BaselineSettings, measure_baseline
 from validation.environment import build_environment
-from validation.fast_path import FastPath
-from validation.impact import Change, ImpactIndex, ImpactMap
-from validation.impact_run import measure_impact
-from validation.prover import audited_ids, prove_candidate
 from validation.sandbox.protocol import Limits, SandboxBackend
 from validation.sandbox.select import open_backend
 from validation.suite import frozen_test_command, with_runner
-from validation.validate import Audit, Proof, Suite
-from validation.warm import Ground as WarmGround
+from validation.validate import Suite
 
 HEALTHY_SHARE = 0.9
 """With the newest dependencies at least this share of the tests that ran must pass; else older ones are tried."""
 WAVE_PER_WORKER = {True: 400, False: 50}
 """Most validations that one task run carries on average, on the fast path or not: minutes of work, so that the
 orchestrator's cost is lost in it."""
-
-
-NO_IMPACT = b"null"
 
 
 class IngestResult(Model):
@@ -88,23 +79,6 @@ class Prepared(NamedTuple):
     test_command: tuple[str, ...]
 
 
-class Wave:
-    """Positions of candidates that all workers take from."""
-
-    def __init__(self, positions: Sequence[int]) -> None:
-        self._waiting = deque(positions)
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def take(self) -> int | None:
-        """The next position; `None` when there is none."""
-        try:
-            return self._waiting.popleft()
-        except IndexError:
-            return None
-
-
 class Pipeline:
     """The state of one ingestion. Methods are called in the order in which they stand here; a context manager."""
 
@@ -120,13 +94,6 @@ class Pipeline:
         self._texts: set[str] = set()
         self._rejected: list[RejectedCandidate] = []
         self._position = 0
-        self._audits: list[Audit] = []
-        self._judged_by: Counter[str] = Counter()
-        self._audited: frozenset[str] = frozenset()
-        self._impact: ImpactIndex | None = None
-        self._distrusted: FastPathAudit | None = None
-        self._fast_paths: dict[int, FastPath] = {}
-        """By thread."""
 
     def __enter__(self) -> Self:
         strategies = self.settings.strategies
@@ -237,13 +204,11 @@ class Pipeline:
         listener().fact(
             f"{len(self._ids)} candidates, {len(self.synthesized.rejected)} rewrites dropped before any test ran"
         )
-        judged = min(len(self._ids), self.settings.max_tasks or len(self._ids))
-        self._audited = audited_ids(self._ids, seed=self.settings.seed, judged_at_least=judged)
         return len(self._ids)
 
     def measure_impact(self) -> None:
-        """Measure what every test depends on; without that, every candidate takes whole runs of the suite."""
-        self._suite = Suite(
+        """Measure what every test depends on, so that candidates can be judged by the tests that they can affect."""
+        suite = Suite(
             backend=self.backend,
             image=self.prepared.environment.image_name,
             test_command=self.prepared.test_command,
@@ -251,159 +216,55 @@ class Pipeline:
             environment=self.profile.environment,
             limits=Limits(),
         )
-        kept, distrusted = self.ledger.get_stage("impact"), self.ledger.get_stage("distrusted")
-        if kept is None:
-            listener().stage("impact")
-            with self._timed("impact"):
-                kept = self._measured_impact().encode()
-            self.ledger.put_stage("impact", kept)
-        if kept != NO_IMPACT:
-            self._impact = ImpactIndex(ImpactMap.model_validate_json(kept))
-            self.ground = self.ground._replace(fast_path=True)
-        if distrusted is not None:
-            self._distrust(FastPathAudit.model_validate_json(distrusted))
+        case = Case(
+            candidates=self.synthesized.candidates,
+            ids=self._ids,
+            source=self.ground.repository.source,
+            source_files=self.profile.source_files,
+            seed=self.settings.seed,
+            cap=self.settings.max_tasks,
+            workers=self.settings.workers,
+        )
+        self._judging = self._stack.enter_context(Judging(case, suite, self.ledger, timed=self._timed))
+        self._judging.measure_impact()
         listener().stage("validate", total=self.settings.max_tasks or len(self._ids))
 
-    def _measured_impact(self) -> str:
-        """The impact as JSON; `NO_IMPACT` where the suite cannot be run in warm sandboxes."""
-        try:
-            impact = measure_impact(
-                self._suite_ground,
-                self.prepared.baseline,
-                source_files=self.profile.source_files,
-                workers=self.settings.workers,
-            )
-        except SandboxFailed as error:
-            if error.transient:
-                raise
-            listener().fact(f"The suite takes no warm sandbox, so every candidate takes whole runs of it: {error}")
-            return NO_IMPACT.decode()
-        apart = [group for group in impact.groups if not group.separable]
-        listener().fact(
-            f"{len(impact.groups)} test files, {len(apart)} of which do not run alone; {len(impact.opaque)} tests "
-            f"always run; workers are {'forked' if impact.forks else f'started anew ({impact.why_not_forks})'}"
-        )
-        return impact.model_dump_json()
-
-    @property
-    def _suite_ground(self) -> WarmGround:
-        suite = self._suite
-        return WarmGround(suite.backend, suite.image, suite.test_command, suite.environment, suite.limits)
-
-    def waves(self) -> Iterator["Wave"]:
+    def waves(self) -> Iterator[Wave]:
         """Candidates still to be judged, for all workers to take from.
 
         The next wave is asked for when the one before is judged and assembled; a cap on tasks ends the waves.
         """
         workers, cap, count = self.settings.workers, self.settings.max_tasks, len(self._ids)
         while self._position < count and not self.stopping.is_set():
-            size = WAVE_PER_WORKER[self.ground.fast_path] * workers
+            size = WAVE_PER_WORKER[self._judging.fast_path] * workers
             if cap is not None:
                 if len(self._tasks) >= cap:
                     return
                 size = min(size, max(workers, 2 * (cap - len(self._tasks))))
             wave = range(self._position, min(count, self._position + size))
             with self._timed("validate"):
-                yield self._scheduled(wave)
+                yield self._judging.scheduled(wave)
             if self.stopping.is_set():
                 return
             if self._assemble(wave):
                 self._position = wave.stop
             else:
-                self._judge_by_whole_suites()
+                self._tasks, self._rejected, self._position = [], [], 0
+                self._accepted.clear()
+                self._texts.clear()
 
-    def validate(self, wave: "Wave") -> int:
-        """Take candidates from the wave until none is left, and judge them; returns how many.
-
-        Each thread has servers of its own, which stay up from wave to wave.
-        """
+    def validate(self, wave: Wave) -> int:
+        """Take candidates from the wave until none is left, and judge them; returns how many."""
         ran = 0
         while not self.stopping.is_set():
             position = wave.take()
             if position is None:
                 break
-            proof = self._prove(position)
-            new = self.ledger.record_verdict(self._key(position), proof.model_dump_json(), executions=proof.executions)
-            assert new, "a finished validation is never repeated"
+            proof = self._judging.judge(position)
             ran += 1
             if self.settings.max_tasks is None or proof.verdict.status is VerdictStatus.ACCEPTED:
                 listener().advance(note=self.synthesized.candidates[position].strategy)
         return ran
-
-    def _prove(self, position: int) -> Proof:
-        candidate = self.synthesized.candidates[position]
-        path = candidate.entity.path
-        clean = self.ground.repository.source(path)
-        bugged = apply_patch(clean, candidate.bug_patch)
-        scope = change_scope(path, clean, bugged, candidate.bug_patch)
-        return prove_candidate(
-            self._suite,
-            self._fast_path(),
-            candidate_id=self._ids[position],
-            change=Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines),
-            edits={path: bugged},
-            audited=self._ids[position] in self._audited,
-        )
-
-    def _fast_path(self) -> FastPath | None:
-        """The one of this thread: a sandbox lives no longer than the thread that opened it."""
-        if not self.ground.fast_path:
-            return None
-        assert self._impact is not None, "there is no fast path without it"
-        me = threading.get_ident()
-        if me not in self._fast_paths:
-            fast = FastPath(self._suite_ground, self.prepared.baseline, self._impact, seed=self.settings.seed)
-            self._fast_paths[me] = fast
-            self._stack.callback(fast.close)
-        return self._fast_paths[me]
-
-    def _scheduled(self, wave: Sequence[int]) -> "Wave":
-        """The wave's candidates without a verdict: those of a file together, what takes longest first."""
-        waiting = [position for position in wave if self.ledger.verdict(self._key(position)) is None]
-        if self._impact is None:
-            return Wave(waiting)
-        cost_s = {position: self._expected_s(self._impact, position) for position in waiting}
-        by_file: Counter[str] = Counter()
-        for position in waiting:
-            by_file[self.synthesized.candidates[position].entity.path] += round(1e6 * cost_s[position])
-
-        def order(position: int) -> tuple[int, str, float, int]:
-            path = self.synthesized.candidates[position].entity.path
-            return -by_file[path], path, -cost_s[position], position
-
-        return Wave(sorted(waiting, key=order))
-
-    def _expected_s(self, impact: ImpactIndex, position: int) -> float:
-        entity = self.synthesized.candidates[position].entity
-        span = (entity.span.start_line, entity.span.end_line)
-        return impact.cpu_s(impact.select(Change(entity.path, (span,), at_load=False, load_lines=())))
-
-    def _key(self, position: int) -> str:
-        """What the ledger calls a candidate; judged by whole suites after all, it is judged anew."""
-        return f"{self._ids[position]}{'' if self._distrusted is None else ' whole'}"
-
-    def _judge_by_whole_suites(self) -> None:
-        """Stop trusting the fast path for this repository, and begin again with the first candidate."""
-        audits = FastPathAudit(
-            audited=len(self._audits),
-            disagreements=sum(bool(audit.difference) for audit in self._audits),
-            detail=next(audit.difference for audit in self._audits if audit.difference),
-        )
-        self.ledger.put_stage("distrusted", audits.model_dump_json())
-        self._distrust(audits)
-        self._tasks, self._rejected, self._position = [], [], 0
-        self._accepted.clear()
-        self._texts.clear()
-        self._judged_by.clear()
-        self._audits.clear()
-
-    def _distrust(self, audits: FastPathAudit) -> None:
-        self._distrusted = audits
-        self.ground = self.ground._replace(fast_path=False)
-        listener().fact(
-            f"{audits.disagreements} of {audits.audited} audited candidates are judged differently by whole suites: "
-            f"{audits.detail}. All candidates of this repository are judged by whole suites now."
-        )
 
     def write(self) -> IngestResult:
         """Write the shards, then the manifest. The same inputs give the same bytes."""
@@ -429,7 +290,7 @@ class Pipeline:
                 quarantined={test: tuple(seen) for test, seen in sorted(self.prepared.baseline.quarantined.items())},
                 profile=self.profile,
                 environment=self.prepared.environment,
-                fast_path=self._distrusted or self._audit_counts(),
+                fast_path=self._judging.audit,
                 not_passing=tuple(sorted(set(self.prepared.baseline.stable) - self.prepared.baseline.passing)),
                 shards=shards,
                 rejected_shards=rejected_shards,
@@ -439,9 +300,6 @@ class Pipeline:
         self._keep_record(result)
         add_ingestion(self.layout, ingestion)
         return result
-
-    def _audit_counts(self) -> FastPathAudit | None:
-        return FastPathAudit(audited=len(self._audits), disagreements=0) if self.ground.fast_path else None
 
     def _clear_workspace(self) -> None:
         shutil.rmtree(self.layout.workspace, ignore_errors=True)
@@ -455,7 +313,7 @@ class Pipeline:
             seconds=sum(result.stages_s.values()),
             stages_s=result.stages_s,
             executions=result.executions,
-            judged_by=dict(sorted(self._judged_by.items())),
+            judged_by=self._judging.ways,
             peak_memory_bytes=peak_memory_bytes(),
             workers=self.settings.workers,
             dependency_mode=result.dependency_mode,
@@ -556,18 +414,18 @@ class Pipeline:
             for position in wave:
                 if self.settings.max_tasks is not None and len(self._tasks) >= self.settings.max_tasks:
                     return True
-                payload = self.ledger.verdict(self._key(position))
-                assert payload is not None, "a wave is assembled after all of its candidates are judged"
-                proof = Proof.model_validate_json(payload)
-                self._judged_by[_way(proof)] += 1
-                if proof.audit is not None:
-                    self._audits.append(proof.audit)
-                    if proof.audit.difference:
-                        return False
+                proof = self._judging.count(position)
+                if proof is None:
+                    return False
                 candidate = self.synthesized.candidates[position]
                 if proof.verdict.status is VerdictStatus.ACCEPTED:
                     made = assemble(
-                        candidate, proof, instance_id=self._ids[position], ground=self.ground, taken=self._texts
+                        candidate,
+                        proof,
+                        instance_id=self._ids[position],
+                        ground=self.ground,
+                        taken=self._texts,
+                        fast_path=self._judging.fast_path,
                     )
                     if isinstance(made, TaskInstance):
                         self._keep(made)
@@ -594,13 +452,6 @@ class Pipeline:
             yield
         finally:
             self.ledger.record_time(stage, monotonic() - started, at=self._now())
-
-
-def _way(proof: Proof) -> str:
-    """How a candidate was judged, in words that many share."""
-    if proof.affected_only or proof.audit is not None:
-        return "affected tests"
-    return f"whole suites: {proof.why_whole.partition(':')[0]}" if proof.why_whole else "whole suites"
 
 
 def _both_failed(errors: Sequence[GymforgeError], *, committed_at: datetime) -> GymforgeError:

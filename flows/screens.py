@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from flows.progress import Silence, listening
+from schemas.manifest import FastPathAudit
 from schemas.tasks import EditTarget, TaskInstance
 from validation.sandbox.select import Probe, ProbeStatus
 
@@ -107,6 +108,8 @@ def show_result(result: IngestResult) -> None:
     console.print(f"{ingestion.repo} at {ingestion.commit[:12]}: {ingestion.tasks} tasks")
     console.print(_yields(result.yields))
     console.print(_seconds(result.stages_s))
+    if ingestion.fast_path is not None:
+        console.print(_audit(ingestion.fast_path))
     if ingestion.quarantined:
         console.print(f"{len(ingestion.quarantined)} tests do not agree with themselves and are in no task.")
     for shard in ingestion.shards:
@@ -169,6 +172,9 @@ def show_stats(counts: DatasetCounts) -> None:
         row = (one.repo, one.commit[:12], one.license_spdx, one.sandbox, one.tasks, one.rejected, one.quarantined)
         repositories.add_row(*map(str, row))
     console.print(repositories)
+    for one in counts.repositories:
+        if one.fast_path is not None:
+            console.print(f"{one.repo}: {_audit(one.fast_path)}")
     console.print("yield by strategy:")
     console.print(_yields(counts.yields))
     for title, numbers in (
@@ -184,7 +190,14 @@ def show_stats(counts: DatasetCounts) -> None:
             f"{run.executions} suite runs, peak {run.peak_memory_bytes / 2**20:.0f} MiB, "
             f"{run.dependency_mode} dependencies"
         )
+        if run.judged_by:
+            console.print("judged by " + ", ".join(f"{way}: {number}" for way, number in run.judged_by.items()))
         console.print(_seconds(run.stages_s))
+
+
+def _audit(audit: FastPathAudit) -> str:
+    said = f"{audit.audited} audited candidates, {audit.disagreements} judged differently by whole suites"
+    return f"{said} ({escape(audit.detail)})" if audit.detail else said
 
 
 def show_verification(outcome: VerificationOutcome) -> None:

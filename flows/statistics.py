@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from flows.run_record import RunRecord
 from schemas.errors import DatasetDamaged
+from schemas.manifest import FastPathAudit
 from schemas.model import Model
 from storage.manifest import open_for_reading, read_manifest
 from task_registry import load_rejected, summarize_tasks
@@ -22,6 +23,8 @@ class RepositoryCounts(Model):
     rejected: int
     quarantined: int
     """Tests that did not agree with themselves on the clean tree."""
+    fast_path: FastPathAudit | None
+    """What audits said to verdicts that were reached by affected tests; `None` where there were none of these."""
 
 
 class DatasetCounts(Model):
@@ -71,6 +74,7 @@ def count_dataset(directory: Path) -> DatasetCounts:
                 tasks=one.tasks,
                 rejected=sum(one.rejected.values()),
                 quarantined=len(one.quarantined),
+                fast_path=one.fast_path,
             )
             for one in manifest.ingestions
         ),

@@ -9,7 +9,8 @@ import pytest
 from extractors.diff import apply_patch
 from extractors.edits import apply_edits
 from extractors.search_replace import apply_search_replace
-from flows.pipeline import IngestResult, Pipeline, Wave
+from flows.judging import Wave
+from flows.pipeline import IngestResult, Pipeline
 from flows.reverify import verify_dataset
 from flows.settings import IngestSettings
 from flows.statistics import count_dataset

@@ -1,0 +1,233 @@
+"""How the candidates of one repository are judged: in which order, by which way, and when that is no longer trusted."""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from extractors.change_scope import change_scope
+from extractors.diff import apply_patch
+from flows.progress import listener
+from schemas.code import Candidate
+from schemas.errors import SandboxFailed
+from schemas.manifest import FastPathAudit
+from storage.ledger import Ledger
+from validation.fast_path import FastPath
+from validation.impact import Change, ImpactIndex, ImpactMap
+from validation.impact_run import measure_impact
+from validation.prover import audited_ids, prove_candidate
+from validation.validate import Audit, Proof, Suite
+from validation.warm import Ground
+
+_NO_IMPACT = b"null"
+
+
+class Wave:
+    """Positions of candidates that all workers take from."""
+
+    def __init__(self, positions: Sequence[int]) -> None:
+        self._waiting = deque(positions)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take(self) -> int | None:
+        """The next position; `None` when there is none."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+
+class Case(NamedTuple):
+    """What is judged."""
+
+    candidates: Sequence[Candidate]
+    ids: Sequence[str]
+    source: Callable[[str], bytes]
+    """A file of the clean tree by its path."""
+    source_files: Sequence[str]
+    seed: int
+    cap: int | None
+    """Tasks after which no more candidates are judged."""
+    workers: int
+
+
+class Judging:
+    """Judges candidates by position, from as many threads as there are; a context manager."""
+
+    def __init__(
+        self, case: Case, suite: Suite, ledger: Ledger, *, timed: Callable[[str], AbstractContextManager[None]]
+    ) -> None:
+        self._case = case
+        self._suite = suite
+        self._ledger = ledger
+        self._timed = timed
+        self._ground = Ground(suite.backend, suite.image, suite.test_command, suite.environment, suite.limits)
+        sure = min(len(case.ids), case.cap or len(case.ids))
+        self._audited = audited_ids(case.ids, seed=case.seed, judged_at_least=sure)
+        self._impact: ImpactIndex | None = None
+        self._distrusted: FastPathAudit | None = None
+        self._fast_paths: dict[int, FastPath] = {}
+        """By thread: a sandbox lives no longer than the thread that opened it."""
+        self._stack = ExitStack()
+        self._audits: list[Audit] = []
+        self._ways: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def fast_path(self) -> bool:
+        """Whether candidates are judged by the tests that they can affect."""
+        return self._impact is not None and self._distrusted is None
+
+    @property
+    def audit(self) -> FastPathAudit | None:
+        """What the audits of the counted candidates said; `None` where there was no fast path."""
+        if self._distrusted is not None:
+            return self._distrusted
+        return FastPathAudit(audited=len(self._audits), disagreements=0) if self.fast_path else None
+
+    @property
+    def ways(self) -> dict[str, int]:
+        """How the counted candidates were judged, and how many."""
+        return dict(sorted(self._ways.items()))
+
+    def measure_impact(self) -> None:
+        """Measure what every test depends on, once; without that, every candidate takes whole runs of the suite.
+
+        Raises:
+            SandboxFailed: this machine cannot open sandboxes now.
+        """
+        kept, distrusted = self._ledger.get_stage("impact"), self._ledger.get_stage("distrusted")
+        if kept is None:
+            listener().stage("impact")
+            with self._timed("impact"):
+                kept = self._measured_impact()
+            self._ledger.put_stage("impact", kept)
+        if kept != _NO_IMPACT:
+            self._impact = ImpactIndex(ImpactMap.model_validate_json(kept))
+        if distrusted is not None:
+            self._distrust(FastPathAudit.model_validate_json(distrusted))
+
+    def scheduled(self, positions: Sequence[int]) -> Wave:
+        """Those without a verdict: candidates of a file together, what takes longest first."""
+        waiting = [position for position in positions if self._ledger.verdict(self._key(position)) is None]
+        impact = self._impact
+        if impact is None:
+            return Wave(waiting)
+        cost_s = {position: self._expected_s(impact, position) for position in waiting}
+        by_file: dict[str, float] = {}
+        for position in waiting:
+            path = self._case.candidates[position].entity.path
+            by_file[path] = by_file.get(path, 0.0) + cost_s[position]
+
+        def order(position: int) -> tuple[float, str, float, int]:
+            path = self._case.candidates[position].entity.path
+            return -by_file[path], path, -cost_s[position], position
+
+        return Wave(sorted(waiting, key=order))
+
+    def judge(self, position: int) -> Proof:
+        """Judge one candidate that has no verdict, and keep what was found."""
+        candidate = self._case.candidates[position]
+        path = candidate.entity.path
+        clean = self._case.source(path)
+        bugged = apply_patch(clean, candidate.bug_patch)
+        scope = change_scope(path, clean, bugged, candidate.bug_patch)
+        proof = prove_candidate(
+            self._suite,
+            self._own_fast_path(),
+            candidate_id=self._case.ids[position],
+            change=Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines),
+            edits={path: bugged},
+            audited=self._case.ids[position] in self._audited,
+        )
+        new = self._ledger.record_verdict(self._key(position), proof.model_dump_json(), executions=proof.executions)
+        assert new, "a finished validation is never repeated"
+        return proof
+
+    def count(self, position: int) -> Proof | None:
+        """The verdict of a judged candidate, which counts from now on; `None` where an audit in it disagrees.
+
+        Then nothing counts that was judged so far: begin again with the first candidate.
+        """
+        payload = self._ledger.verdict(self._key(position))
+        assert payload is not None, "a wave is counted after all of its candidates are judged"
+        proof = Proof.model_validate_json(payload)
+        self._ways[_way(proof)] += 1
+        if proof.audit is None:
+            return proof
+        self._audits.append(proof.audit)
+        if not proof.audit.difference:
+            return proof
+        found = FastPathAudit(
+            audited=len(self._audits),
+            disagreements=1,
+            detail=f"{self._case.ids[position]}: {proof.audit.difference}",
+        )
+        self._ledger.put_stage("distrusted", found.model_dump_json())
+        self._distrust(found)
+        self._audits.clear()
+        self._ways.clear()
+        return None
+
+    def _measured_impact(self) -> bytes:
+        """The impact as JSON; `_NO_IMPACT` where the suite cannot be run in warm sandboxes."""
+        case = self._case
+        try:
+            impact = measure_impact(
+                self._ground, self._suite.baseline, source_files=case.source_files, workers=case.workers
+            )
+        except SandboxFailed as error:
+            if error.transient:
+                raise
+            listener().fact(f"The suite takes no warm sandbox, so every candidate takes whole runs of it: {error}")
+            return _NO_IMPACT
+        apart = [group for group in impact.groups if not group.separable]
+        listener().fact(
+            f"{len(impact.groups)} test files, {len(apart)} of which do not run alone; {len(impact.opaque)} tests run "
+            f"for every candidate; workers are {'forked' if impact.forks else f'started anew: {impact.why_not_forks}'}"
+        )
+        return impact.model_dump_json().encode()
+
+    def _own_fast_path(self) -> FastPath | None:
+        if self._impact is None or self._distrusted is not None:
+            return None
+        me = threading.get_ident()
+        if me not in self._fast_paths:
+            fast = FastPath(self._ground, self._suite.baseline, self._impact, seed=self._case.seed)
+            self._fast_paths[me] = fast
+            self._stack.callback(fast.close)
+        return self._fast_paths[me]
+
+    def _expected_s(self, impact: ImpactIndex, position: int) -> float:
+        entity = self._case.candidates[position].entity
+        span = (entity.span.start_line, entity.span.end_line)
+        return impact.cpu_s(impact.select(Change(entity.path, (span,), at_load=False, load_lines=())))
+
+    def _key(self, position: int) -> str:
+        """What the ledger calls a candidate; judged by whole suites after all, it is judged anew."""
+        return f"{self._case.ids[position]}{'' if self._distrusted is None else ' whole'}"
+
+    def _distrust(self, found: FastPathAudit) -> None:
+        self._distrusted = found
+        listener().fact(
+            f"Whole suites judge an audited candidate differently ({found.detail}). All candidates of this repository "
+            "are judged by whole suites now."
+        )
+
+
+def _way(proof: Proof) -> str:
+    """How a candidate was judged, in words that many share."""
+    if proof.affected_only or proof.audit is not None:
+        return "affected tests"
+    return f"whole suites: {proof.why_whole.partition(':')[0]}" if proof.why_whole else "whole suites"
