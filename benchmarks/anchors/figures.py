@@ -70,11 +70,14 @@ def figures(measurement: Measurement, store: Store) -> Figures:
 
 
 def wall(lines: Sequence[Measured]) -> float:
-    """Seconds by the clock for these candidates, side by side or not; time between sessions does not count."""
-    by_session: dict[int, list[Measured]] = {}
-    for line in lines:
-        by_session.setdefault(line.session, []).append(line)
-    return sum(max(one.ended_s for one in own) - min(one.started_s for one in own) for own in by_session.values())
+    """Seconds by the clock in which one of these candidates at least was worked on."""
+    total_s, session, until_s = 0.0, 0, 0.0
+    for line in sorted(lines, key=lambda line: (line.session, line.started_s)):
+        if line.session != session:
+            session, until_s = line.session, line.started_s
+        total_s += max(0.0, line.ended_s - max(line.started_s, until_s))
+        until_s = max(until_s, line.ended_s)
+    return total_s
 
 
 def mean_phases(lines: Sequence[Measured]) -> Mapping[str, float]:

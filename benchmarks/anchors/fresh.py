@@ -9,9 +9,10 @@ import io
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from docker.errors import APIError, NotFound
 
@@ -40,23 +41,37 @@ def measure(
     with Store.open(measurement.path) as store:
         todo = measurement.left(store)
         if todo:
-            anchor = FreshContainers(subject)
-            store.begin(machine=machine(engine().version()["Version"]))
-            store.append(anchor.read_reference().model_copy(update={"session": store.session}))
-            work(store, todo, anchor.judge, workers=workers, tell=tell)
+            with FreshContainers(subject, name=str(measurement.path)) as anchor:
+                store.begin(machine=machine(anchor.engine_version))
+                store.append(anchor.read_reference().model_copy(update={"session": store.session}))
+                work(store, todo, anchor.judge, workers=workers, tell=tell)
         return figures(measurement, store)
 
 
 class FreshContainers:
-    """Validates candidates of one subject; `judge` is thread-safe."""
+    """Validates candidates of one subject; `judge` is thread-safe. A context manager, which closes connections."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, *, name: str) -> None:
+        """`name`: of this measurement; containers that a killed run of the same name left are removed."""
+        self._name = name
         self._threads = threading.local()
+        self._connections = ExitStack()
+        self.engine_version = str(self._api.version()["Version"])
+        for left in self._api.containers(all=True, filters={"label": f"{LABEL}={name}"}):
+            self._remove(left["Id"])
         self.image = build_image(subject, self._api)
         self._script = protocol.script(protocol.shell_command(subject.test_command, variables(subject)))
         # The tighter of both limits: SWE-smith's, and the one that the product gives a suite.
         self._limit_s = min(protocol.limit_s(subject.suite_s), subject.baseline.suite_limit_s)
         self._reference: Mapping[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connections.close()
 
     def read_reference(self) -> Reference:
         """Run the suite on the clean tree; must come first.
@@ -96,7 +111,7 @@ class FreshContainers:
     def _api(self) -> Any:
         """The calling thread's own connection."""
         if not hasattr(self._threads, "api"):
-            self._threads.api = engine()
+            self._threads.api = self._connections.enter_context(engine())
         return self._threads.api
 
     def _run(self, chosen: Chosen | None, *, limit_s: float) -> tuple[str, bool, Mapping[str, float]]:
@@ -119,7 +134,12 @@ class FreshContainers:
     def _start(self) -> str:
         host = self._api.create_host_config(mem_limit=_MEMORY, network_mode="none")
         made = self._api.create_container(
-            self.image, command="tail -f /dev/null", user="root", detach=True, host_config=host, labels={LABEL: "fresh"}
+            self.image,
+            command="tail -f /dev/null",
+            user="root",
+            detach=True,
+            host_config=host,
+            labels={LABEL: self._name},
         )
         self._api.start(made["Id"])
         return str(made["Id"])
@@ -152,8 +172,8 @@ class FreshContainers:
 
         def end() -> None:
             timed_out.set()
-            with suppress(APIError):
-                engine().remove_container(container, force=True, v=True)
+            with suppress(APIError), engine() as other:
+                other.remove_container(container, force=True, v=True)
 
         timer = threading.Timer(limit_s, end)
         timer.start()

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from docker.api import APIClient
@@ -35,22 +37,25 @@ line ends alone, so that no candidate fails to apply.
 """
 
 LABEL = "gymforge.anchor"
-"""Of every container of the anchor that is ours."""
+"""Of every container of the anchor that is ours: the file that its measurement is kept in."""
 
 _LEFT_OUT = frozenset({"PYTHONDONTWRITEBYTECODE"})
 """The product keeps trees clean; SWE-smith's images do not, and a suite that starts interpreters is quicker for it."""
 
 
-def engine() -> Any:
-    """The Docker SDK's client of the engine's interface, for one thread.
+@contextmanager
+def engine() -> Iterator[Any]:
+    """A connection of the Docker SDK, for one thread.
 
     Raises:
         SandboxUnavailable: no engine answers.
     """
     try:
-        return APIClient(**kwargs_from_env(), version="auto", timeout=600)
+        api = APIClient(**kwargs_from_env(), version="auto", timeout=600)
     except DockerException as error:
         raise SandboxUnavailable(f"The anchors need a Docker Engine, and none answers: {error}") from error
+    with closing(api):
+        yield api
 
 
 def variables(subject: Subject) -> dict[str, str]:

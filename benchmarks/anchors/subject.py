@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock
+
 from extractors.source import parse_source
 from flows.pipeline import Pipeline
 from flows.preflight import refuse_bad_settings
@@ -16,6 +18,7 @@ from schemas.code import Candidate
 from schemas.errors import InvalidInput
 from schemas.repo import EnvironmentInfo, RepoProfile, RepoRef
 from schemas.reports import Baseline
+from storage.durable import require_usable
 from synthesis.identity import instance_id
 from validation.sandbox.protocol import SandboxBackend
 from validation.verify import apply_with_git
@@ -92,30 +95,40 @@ def prepare(
     seed: int = 0,
     workers: int | None = None,
     cache: Path = CACHE,
+    product_cache: Path | None = None,
 ) -> Subject:
     """Acquire, profile, environment, baseline and candidates, as an ingestion would; a second call reads them.
+
+    `product_cache`: where the product keeps downloads and environments; by default a folder in `cache`.
 
     Raises:
         GymforgeError: what an ingestion of this repository would end with.
     """
+    out = cache / "prepared" / _name(source, ref, config, sandbox, seed)
     settings = IngestSettings(
         source=source,
         ref=ref,
-        out=cache / "prepared" / _name(source, ref, config, sandbox, seed),
+        out=out,
         sandbox=sandbox,
         workers=workers or default_workers(),
         seed=seed,
         config=config,
-        cache_dir=cache / "product",
+        cache_dir=product_cache or cache / "product",
     )
-    refuse_bad_settings(settings)
+    require_usable(out.parent, instead="name another folder with --cache")
+    with FileLock(out.with_suffix(".lock")):  # two measurements of one repository may begin at the same time
+        refuse_bad_settings(settings)
+        return _prepare(settings, cache / "results")
+
+
+def _prepare(settings: IngestSettings, results: Path) -> Subject:
     with Pipeline(settings) as pipeline:
         profile = pipeline.acquire()
         prepared = pipeline.prepare()
         pipeline.synthesize()
         repo, candidates = pipeline.checkout.ref, pipeline.synthesized.candidates
         slug = instance_id(repo.name, repo.commit, "", "").rpartition(".")[0]
-        folder = cache / "results" / f"{slug}-{prepared.environment.key[:12]}"
+        folder = results / f"{slug}-{prepared.environment.key[:12]}"
         tree = _keep_tree(pipeline.checkout.path, folder / "tree")
         shared_s: dict[str, float] = {}
         for entry in pipeline.ledger.times():
@@ -138,9 +151,16 @@ def prepare(
 
 def _name(source: str, ref: str | None, config: Path | None, sandbox: str, seed: int) -> str:
     parsed = parse_source(source)
-    asked = [parsed.address, ref, None if config is None else config.read_text(), sandbox, seed]
+    asked = [parsed.address, ref, None if config is None else _text(config), sandbox, seed]
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
     return f"{parsed.name.replace('/', '__')}-{digest[:12]}"
+
+
+def _text(config: Path) -> str:
+    try:
+        return config.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise InvalidInput(f"--config {config} cannot be read: {error}") from error
 
 
 def _keep_tree(checkout: Path, place: Path) -> Path:

@@ -40,11 +40,11 @@ def measure(
     with Store.open(measurement.path) as store:
         todo = measurement.left(store)
         if todo:
-            api = engine()
-            image = build_image(subject, api)
-            store.begin(machine=machine(api.version()["Version"]))
             folder = measurement.path.with_suffix("")
-            remove_leftovers(api, repo_name(subject))
+            with engine() as api:
+                image = build_image(subject, api)
+                store.begin(machine=machine(api.version()["Version"]))
+                remove_leftovers(api, repo_name(subject))
             ready(folder, repo_name(subject), todo)
             for line in events(request(subject, image, folder, todo, workers=workers), todo, folder):
                 kept = line.model_copy(update={"session": store.session})

@@ -126,6 +126,11 @@ def test_candidates_side_by_side_count_once_by_the_clock() -> None:
     assert wall(lines) == pytest.approx(10.0)
 
 
+def test_time_in_which_none_of_these_was_worked_on_does_not_count() -> None:
+    lines = [measured("a", ended_s=2.0), measured("b", started_s=10.0, ended_s=13.0)]
+    assert wall(lines) == pytest.approx(5.0)
+
+
 def test_the_time_between_two_sessions_does_not_count() -> None:
     lines = [measured("a", ended_s=10.0), measured("b", session=2, ended_s=5.0)]
     assert wall(lines) == pytest.approx(15.0)
@@ -269,7 +274,13 @@ def test_one_unexplained_test_leaves_the_whole_difference_unexplained() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["fresh", "/nowhere"], ["fresh", "x", "--candidates", "0"], ["fresh", "x", "--workers", "no"], ["other", "x"]],
+    [
+        ["fresh", "/nowhere"],
+        ["fresh", "x", "--candidates", "0"],
+        ["fresh", "x", "--workers", "no"],
+        ["other", "x"],
+        ["fresh", "examples/tinystats.bundle", "--config", "/nowhere"],
+    ],
 )
 def test_bad_input_ends_with_a_message_and_no_traceback(arguments: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.anchors", *arguments, "--cache", str(tmp_path)]
@@ -277,6 +288,16 @@ def test_bad_input_ends_with_a_message_and_no_traceback(arguments: list[str], tm
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr
+
+
+def test_a_cache_that_cannot_be_written_to_ends_with_a_message(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sample = ROOT / "examples" / "tinystats.bundle"
+    command = [sys.executable, "-m", "benchmarks.anchors", "prepare", str(sample), "--cache", str(tmp_path / "file")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 11
+    assert "--cache" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_lines_of_every_kind_come_back_as_they_went(tmp_path: Path) -> None:
