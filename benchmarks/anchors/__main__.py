@@ -49,6 +49,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--candidates", type=positive, default=20, help="size of the sample")
     parser.add_argument("--workers", type=positive, default=1)
     parser.add_argument("--seed", type=int, default=0, help="of the sample; candidates are made with seed 0")
+    parser.add_argument(
+        "--again-factor",
+        type=float,
+        default=truth.AGAIN_FACTOR,
+        help="truth: a suite over its limit is run again with this many times the limit; 1 for not at all",
+    )
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(arguments)
@@ -69,7 +75,7 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> dict[str, o
     if options.what == "prepare":
         return describe(subject)
     if options.what == "truth":
-        return counts(truth.measure(subject, **asked))
+        return counts(truth.measure(subject, **asked, again_factor=options.again_factor))
     if options.what == "compare":
         return compare(subject, size=options.candidates, seed=options.seed, workers=options.workers)
     measure = swesmith.measure if options.what == "swesmith" else fresh.measure

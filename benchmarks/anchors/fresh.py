@@ -9,16 +9,17 @@ import io
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 from docker.errors import APIError, NotFound
+from docker.utils.socket import frames_iter
 
 from benchmarks.anchors import protocol
 from benchmarks.anchors.figures import Figures, figures
-from benchmarks.anchors.image import LABEL, build_image, engine, variables
+from benchmarks.anchors.image import LABEL, build_image, engine, told, variables
 from benchmarks.anchors.results import Measured, Measurement, Reference, Store, machine, work
 from benchmarks.anchors.subject import Chosen, Subject
 from schemas.errors import BaselineFailed, SandboxFailed
@@ -41,7 +42,7 @@ def measure(
     with Store.open(measurement.path) as store:
         todo = measurement.left(store)
         if todo:
-            with FreshContainers(subject, name=str(measurement.path)) as anchor:
+            with told(), FreshContainers(subject, name=str(measurement.path)) as anchor:
                 store.begin(machine=machine(anchor.engine_version))
                 store.append(anchor.read_reference().model_copy(update={"session": store.session}))
                 work(store, todo, anchor.judge, workers=workers, tell=tell)
@@ -90,9 +91,10 @@ class FreshContainers:
         return Reference(session=0, seconds=monotonic() - began, passed=passed)
 
     def judge(self, chosen: Chosen) -> Measured:
-        """One candidate in a container of its own."""
+        """One candidate in a container of its own; as a fact, which tests its log does not tell of (`unread`)."""
         log, timed_out, phases_s = self._run(chosen, limit_s=self._limit_s)
-        grade = protocol.grade(self._reference, {} if timed_out else protocol.read_log(log))
+        found = {} if timed_out else protocol.read_log(log)
+        grade, unread = protocol.grade(self._reference, found), protocol.unread(self._reference, found)
         reason = "timed_out" if timed_out else "" if grade.failing else "no_test_failed"
         return Measured(
             session=0,
@@ -105,6 +107,7 @@ class FreshContainers:
             reason=reason,
             failing=grade.failing,
             passing=grade.passing,
+            facts={} if timed_out or not unread else {"unread": unread},
         )
 
     @property
@@ -180,10 +183,10 @@ class FreshContainers:
         log = bytearray()
         try:
             run = api.exec_create(container, ["/bin/bash", protocol.SCRIPT_PATH])["Id"]
-            for chunk in api.exec_start(run, stream=True):
+            for chunk in _output(api.exec_start(run, socket=True)):
                 if len(log) < _MAX_LOG_BYTES:
                     log += chunk
-        except APIError:
+        except (APIError, OSError):
             if not timed_out.is_set():
                 raise
         finally:
@@ -197,6 +200,14 @@ class FreshContainers:
             except APIError as error:
                 if error.status_code != 409:  # it is being removed already
                     raise
+
+
+def _output(stream: Any) -> Iterator[bytes]:
+    """What a command prints, to its end, however long it is silent; the connection is closed, which the SDK leaves."""
+    connection = getattr(stream, "_sock", stream)
+    with closing(connection), closing(stream):
+        connection.settimeout(None)
+        yield from (chunk for _, chunk in frames_iter(stream, tty=False))
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 from docker.api import APIClient
 from docker.errors import DockerException
 from docker.utils import kwargs_from_env
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
 from benchmarks.anchors.subject import Subject
 from schemas.errors import InvalidInput, SandboxFailed, SandboxUnavailable
@@ -58,6 +60,21 @@ def engine() -> Iterator[Any]:
         yield api
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """What the engine refuses becomes an error with a message.
+
+    Raises:
+        SandboxUnavailable: it refused, or went away.
+    """
+    try:
+        yield
+    except (DockerException, RequestException, HTTPError) as error:
+        raise SandboxUnavailable(
+            f"The Docker Engine refused, or went away: {error}. Run the same command again: what is finished is kept."
+        ) from error
+
+
 def variables(subject: Subject) -> dict[str, str]:
     """What the test command sees of the environment: as in the product."""
     kept = {name: value for name, value in COMMAND_ENVIRONMENT.items() if name not in _LEFT_OUT}
@@ -79,7 +96,13 @@ def build_image(subject: Subject, api: Any) -> str:
     if api.images(name=name):
         return name
     log = ""
-    options = {"rm": True, "forcerm": True, "decode": True, "buildargs": {"ENVIRONMENT": environment}}
+    options = {
+        "network_mode": "none",
+        "rm": True,
+        "forcerm": True,
+        "decode": True,
+        "buildargs": {"ENVIRONMENT": environment},
+    }
     for line in api.build(fileobj=io.BytesIO(DOCKERFILE.encode()), tag=name, **options):
         log += str(line.get("stream", ""))
         if "error" in line:

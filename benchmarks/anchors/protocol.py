@@ -68,3 +68,8 @@ def grade(reference: Mapping[str, str], bugged: Mapping[str, str]) -> Grade:
         failing=tuple(sorted(test for test in passed if bugged.get(test) == "FAILED")),
         passing=sum(bugged.get(test) == "PASSED" for test in passed),
     )
+
+
+def unread(reference: Mapping[str, str], bugged: Mapping[str, str]) -> tuple[str, ...]:
+    """Tests that pass on the clean tree, and of which the bugged run's log says nothing that can be read."""
+    return tuple(sorted(test for test, status in reference.items() if status == "PASSED" and test not in bugged))

@@ -18,9 +18,10 @@ from docker.errors import APIError
 
 from benchmarks.anchors import protocol
 from benchmarks.anchors.figures import Figures, figures
-from benchmarks.anchors.image import build_image, engine, variables
+from benchmarks.anchors.image import build_image, engine, told, variables
 from benchmarks.anchors.results import Measured, Measurement, Reference, Store, machine
 from benchmarks.anchors.subject import Chosen, Subject
+from benchmarks.anchors.swesmith_child import LOGS, NOT_RUN
 from schemas.errors import SandboxFailed
 
 ANCHOR = "swesmith"
@@ -41,20 +42,39 @@ def measure(
         todo = measurement.left(store)
         if todo:
             folder = measurement.path.with_suffix("")
-            with engine() as api:
+            with told(), engine() as api:
                 image = build_image(subject, api)
                 store.begin(machine=machine(api.version()["Version"]))
                 remove_leftovers(api, repo_name(subject))
             ready(folder, repo_name(subject), todo)
             for line in events(request(subject, image, folder, todo, workers=workers), todo, folder):
                 kept = line.model_copy(update={"session": store.session})
-                store.append(kept)
                 if isinstance(kept, Measured):
+                    if kept.reason == NOT_RUN:
+                        raise SandboxFailed(f"SWE-smith's harness could not run {kept.id}: {why(folder, kept.id)}")
+                    kept = kept.model_copy(update={"facts": facts(folder, kept)})
                     tell(f"{kept.id}: {kept.reason or 'accepted'}, {kept.seconds:.1f} s")
+                store.append(kept)
         left = measurement.left(store)
         if left:
             raise SandboxFailed(f"SWE-smith's harness said nothing of {left[0].id} and {len(left) - 1} more")
         return figures(measurement, store)
+
+
+def facts(folder: Path, line: Measured) -> Mapping[str, tuple[str, ...]]:
+    """Which tests the log of a candidate does not tell of (`unread`), where it has one."""
+    name = line.id.rpartition(".")[0]
+    logs = [folder / LOGS / name / which / "test_output.txt" for which in (f"{name}.ref", line.id)]
+    if line.reason in {"no_log", "timed_out"} or not all(log.exists() for log in logs):
+        return {}
+    found = protocol.unread(*(protocol.read_log(log.read_text(encoding="utf-8", errors="replace")) for log in logs))
+    return {"unread": found} if found else {}
+
+
+def why(folder: Path, instance_id: str) -> str:
+    """The end of what the harness wrote about a candidate."""
+    log = folder / LOGS / instance_id.rpartition(".")[0] / instance_id / "run_instance.log"
+    return log.read_text(encoding="utf-8", errors="replace")[-3000:] if log.exists() else f"{log} is missing"
 
 
 def repo_name(subject: Subject) -> str:
@@ -86,7 +106,7 @@ def request(
 
 def ready(folder: Path, name: str, todo: Sequence[Chosen]) -> None:
     """Take away what a run that was killed left half done: the harness would build on it."""
-    logs = folder / "logs" / "run_validation" / name
+    logs = folder / LOGS / name
     logs.mkdir(parents=True, exist_ok=True)
     for one in todo:
         shutil.rmtree(logs / one.id, ignore_errors=True)

@@ -38,9 +38,18 @@ class Unfinished(Exception):
 
 
 def measure(
-    subject: Subject, *, size: int, seed: int = 0, workers: int = 1, tell: Callable[[str], None] = lambda _: None
+    subject: Subject,
+    *,
+    size: int,
+    seed: int = 0,
+    workers: int = 1,
+    again_factor: float = AGAIN_FACTOR,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Measured, ...]:
     """Judge what is missing of the sample; returns all of it, in the sample's order.
+
+    With an `again_factor` of 1 a suite that goes over its limit is not run again: for slow suites, whose hanging bugs
+    would take most of the time.
 
     Facts of each: `missing` (failing tests that are not in the report), `errors` (those in error, not failed),
     `skipped` (tests that pass on the clean tree and are skipped with the bug, which breaks nothing), `over_limit`
@@ -54,7 +63,7 @@ def measure(
     with Store.open(measurement.path) as store:
         todo = measurement.left(store)
         if todo:
-            oracle = Oracle(subject)
+            oracle = Oracle(subject, again_factor=again_factor)
             store.begin(machine=machine())
             work(store, todo, oracle.judge, workers=workers, tell=tell)
         done = store.measured()
@@ -64,19 +73,22 @@ def measure(
 class Oracle(Verifier):
     """Runs bugged trees of one subject; `judge` is thread-safe."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, *, again_factor: float = AGAIN_FACTOR) -> None:
         self._seen = threading.local()
         self._seen.durations_s, self._seen.tags, self._seen.lingered = {}, {}, False
         self._subject = subject
-        super().__init__(
-            subject.backend,
-            subject.environment.image_name,
-            test_command=subject.test_command,
-            environment=subject.profile.environment,
-            limits=Limits(),
-        )
-        again = self._run({})
-        clean = passing(self.clean) & passing(again)
+        self._again_factor = again_factor
+        try:
+            super().__init__(
+                subject.backend,
+                subject.environment.image_name,
+                test_command=subject.test_command,
+                environment=subject.profile.environment,
+                limits=Limits(),
+            )
+            clean = passing(self.clean) & passing(self._run({}))
+        except Unfinished as unfinished:
+            raise BaselineFailed(f"Stock pytest does not end on the clean tree: {unfinished}") from unfinished
         self.tests = {test: address for test in subject.baseline.passing if (address := address_of(test)) in clean}
         """Tests that pass on the clean tree, in the baseline and twice in stock pytest, and their JUnit addresses."""
         if not self.tests:
@@ -84,11 +96,11 @@ class Oracle(Verifier):
 
     def judge(self, chosen: Chosen) -> Measured:
         """One candidate, run twice where a test fails."""
-        edits = self._subject.bugged_files(chosen.candidate)
         broken: tuple[str, ...] = ()
         facts: dict[str, tuple[str, ...]] = {}
         passed = 0
         try:
+            edits = self._edits(chosen)
             first = self.run(edits)
             broken, facts = self._broken(first), self._facts(first)
             passed = sum(first.results.get(address) is JunitResult.PASSED for address in self.tests.values())
@@ -119,18 +131,21 @@ class Oracle(Verifier):
             Unfinished: it goes over that limit too, needs too much memory, or its sandboxes die.
         """
         limit_s = self._subject.baseline.suite_limit_s
-        for factor in (1.0, AGAIN_FACTOR):
-            self._seen.limit_s = factor * limit_s
-            try:
-                return self._run_once(edits)
-            except Unfinished as unfinished:
-                if str(unfinished) != "timed_out" or factor == AGAIN_FACTOR:
-                    raise
-            finally:
-                self._seen.limit_s = None
-        raise AssertionError("the last attempt returns or raises")
+        try:
+            return self._run_once(edits, limit_s=limit_s)
+        except Unfinished as unfinished:
+            if str(unfinished) != "timed_out" or self._again_factor <= 1:
+                raise
+        return self._run_once(edits, limit_s=self._again_factor * limit_s)
 
-    def _run_once(self, edits: Mapping[str, bytes]) -> Ran:
+    def _edits(self, chosen: Chosen) -> Mapping[str, bytes]:
+        try:
+            return self._subject.bugged_files(chosen.candidate)
+        except ValueError as error:
+            raise Unfinished("does_not_apply") from error
+
+    def _run_once(self, edits: Mapping[str, bytes], *, limit_s: float) -> Ran:
+        self._seen.limit_s = limit_s
         for attempt in (1, 2):
             self._seen.durations_s, self._seen.tags, self._seen.lingered = {}, {}, False
             try:

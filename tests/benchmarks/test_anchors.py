@@ -208,6 +208,14 @@ def test_logs_are_read_and_graded_as_the_library_does() -> None:
     assert (list(grade.failing), grade.passing) == (report["FAIL_TO_PASS"], len(report["PASS_TO_PASS"]))
 
 
+def test_a_line_that_other_output_broke_is_known_to_be_unread() -> None:
+    names = {"a.py::one": PASSED, "a.py::two": PASSED, "a.py::three": FAILED}
+    found = protocol.read_log(
+        log("a.py::one PASSED [ 33%]", "a.py::two Exception in thread Thread-1:", "FAILED [ 66%]")
+    )
+    assert protocol.unread(names, found) == ("a.py::two",)
+
+
 @pytest.mark.parametrize(("suite_s", "limit_s"), [(6.0, 90), (45.0, 90), (70.0, 140)])
 def test_the_shipped_limit_holds_until_a_suite_needs_more(suite_s: float, limit_s: int) -> None:
     assert protocol.limit_s(suite_s) == limit_s
@@ -253,6 +261,7 @@ def test_an_unexplained_difference_says_so() -> None:
     [
         (measured(facts={"missing": ("t.py::test",)}), {"failing": ()}, "module does not load"),
         (measured(facts={"errors": ("t.py::test",)}), {"failing": ()}, "error in setup or teardown"),
+        (measured(), {"failing": (), "facts": {"unread": ("t.py::test",)}}, "line broken by other output"),
         (measured(failing=("t.py::test[a b]",)), {"failing": ()}, "white space in a test's id"),
         (measured(), {"accepted": False, "reason": "no_log"}, "no log"),
         (measured(), {"accepted": False, "reason": "timed_out"}, "whole suite over its limit"),
