@@ -28,6 +28,8 @@ class Figures(Model):
     rejected: Mapping[str, int]
     reference_s: float
     """The run on the clean tree, which is not in the above; 0 where there is none."""
+    mean_load: float | None
+    """Of the machine while it was measured; `None` where it was not noted."""
     dates: tuple[str, ...]
     machines: tuple[Mapping[str, str], ...]
     file: Path
@@ -46,6 +48,7 @@ def figures(measurement: Measurement, store: Store) -> Figures:
     sessions = [one for one in store.of_kind(Session) if isinstance(one, Session)]
     numbers = {line.session for line in lines}
     wall_s = wall(lines)
+    loads = [line.load for line in lines if line.load is not None]
     return Figures(
         anchor=measurement.anchor,
         repo=measurement.subject.ref.name,
@@ -63,6 +66,7 @@ def figures(measurement: Measurement, store: Store) -> Figures:
         reference_s=round(
             max((one.seconds for one in store.of_kind(Reference) if isinstance(one, Reference)), default=0.0), 2
         ),
+        mean_load=round(sum(loads) / len(loads), 2) if loads else None,
         dates=tuple(sorted({one.date for one in sessions if one.number in numbers})),
         machines=_unique([one.machine for one in sessions if one.number in numbers]),
         file=measurement.path,

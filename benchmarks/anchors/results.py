@@ -58,6 +58,9 @@ class Measured(Model):
     facts: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """What else is known of tests, by name of the fact; each anchor says which facts it gives."""
 
+    load: float | None = None
+    """Load average of the last minute at its end, on the whole machine: above the number of workers, others worked."""
+
     @property
     def seconds(self) -> float:
         """From its start to its end."""
@@ -156,7 +159,12 @@ def work(
         started_s = monotonic() - began
         found = judge(chosen)
         line = found.model_copy(
-            update={"session": store.session, "started_s": started_s, "ended_s": monotonic() - began}
+            update={
+                "session": store.session,
+                "started_s": started_s,
+                "ended_s": monotonic() - began,
+                "load": load(),
+            }
         )
         store.append(line)
         tell(f"{chosen.id}: {line.reason or 'accepted'}, {line.seconds:.1f} s")
@@ -169,6 +177,11 @@ def work(
         finally:
             for future in futures:
                 future.cancel()
+
+
+def load() -> float:
+    """Processes that want to run, in the mean of the last minute."""
+    return round(os.getloadavg()[0], 2)
 
 
 def machine(engine: str = "") -> Mapping[str, str]:

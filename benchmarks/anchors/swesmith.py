@@ -19,7 +19,7 @@ from docker.errors import APIError
 from benchmarks.anchors import protocol
 from benchmarks.anchors.figures import Figures, figures
 from benchmarks.anchors.image import build_image, engine, told, variables
-from benchmarks.anchors.results import Measured, Measurement, Reference, Store, machine
+from benchmarks.anchors.results import Measured, Measurement, Reference, Store, load, machine
 from benchmarks.anchors.subject import Chosen, Subject
 from benchmarks.anchors.swesmith_child import LOGS, NOT_RUN
 from schemas.errors import SandboxFailed
@@ -52,7 +52,7 @@ def measure(
                 if isinstance(kept, Measured):
                     if kept.reason == NOT_RUN:
                         raise SandboxFailed(f"SWE-smith's harness could not run {kept.id}: {why(folder, kept.id)}")
-                    kept = kept.model_copy(update={"facts": facts(folder, kept)})
+                    kept = kept.model_copy(update={"facts": facts(folder, kept), "load": load()})
                     tell(f"{kept.id}: {kept.reason or 'accepted'}, {kept.seconds:.1f} s")
                 store.append(kept)
         left = measurement.left(store)
