@@ -39,7 +39,7 @@ class TestServer:
         """Why it takes no more jobs; empty while it does."""
         self.jobs = 0
         self.stages_s: dict[str, float] = {}
-        """Seconds by stage of all jobs together."""
+        """Seconds by stage of the newest job."""
 
     def start(self, settings: Mapping[str, Any]) -> None:
         """Hand over the settings, and wait until the suite was loaded once.
@@ -90,8 +90,7 @@ class TestServer:
                 continue
             if record["e"] == "dirty":
                 self.ended = f"The sandbox cannot be used again: {record.get('why')}"
-            for stage, seconds in dict(record.get("stages_s", {})).items():
-                self.stages_s[stage] = self.stages_s.get(stage, 0.0) + float(seconds)
+            self.stages_s = {stage: float(seconds) for stage, seconds in dict(record.get("stages_s", {})).items()}
             if done is None:
                 raise SandboxFailed(self.ended or "the test server said nothing of its job")
             return done

@@ -1,7 +1,9 @@
 """Keep a test server warm: one after another, each replaced when it ends or has run enough jobs."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import ExitStack
+from time import monotonic
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -36,6 +38,8 @@ class WarmServer:
         self._server: TestServer | None = None
         self.opened = 0
         """Sandboxes that were opened so far."""
+        self.stages_s: defaultdict[str, float] = defaultdict(float)
+        """Seconds by stage of all jobs so far, and of opening sandboxes."""
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +60,7 @@ class WarmServer:
             self.drop()
         if self._server is None:
             ground = self._ground
+            began = monotonic()
             self._server = self._stack.enter_context(
                 open_server(
                     ground.backend,
@@ -66,15 +71,21 @@ class WarmServer:
                 )
             )
             self.opened += 1
+            self.stages_s["open"] += monotonic() - began
         return self._server
 
     def run(self, edits: Mapping[str, bytes], options: SuiteOptions) -> SuiteRun:
         """See `TestServer.run`; after a failure, the next run has a fresh server."""
+        server, began = self.server, monotonic()
         try:
-            return self.server.run(edits, options)
+            run = server.run(edits, options)
         except SandboxFailed:
             self.drop()
             raise
+        for stage, seconds in server.stages_s.items():
+            self.stages_s[stage] += seconds
+        self.stages_s["host"] += monotonic() - began - sum(server.stages_s.values())
+        return run
 
     def drop(self) -> None:
         """End the server at hand."""

@@ -1,0 +1,313 @@
+"""Validate candidates of a repository by the fast path; hold time and verdicts against what a user would pick instead.
+
+    python -m benchmarks.validation REPO --candidates 200 --workers 2 --rounds 3 --truth 60 --json
+
+In one run on one machine: SWE-smith's own harness and its protocol in fresh containers without waiting, each on the
+first 20 of the sample (kept, so measured once; see `benchmarks.anchors`), and the product on all of the sample, with
+the same number of workers. Ratios are of seconds a candidate by the clock. They leave out what both sides share or what
+buys trust, which is printed beside them: environment, baseline, measuring what tests depend on, audits. They include
+the confirmation of what is accepted, the start of sandboxes, and whole suites for what the fast path leaves open.
+`floor_s` is what the affected tests alone took in the warm processes, a candidate.
+
+`--truth N` judges the first N by whole suites in fresh containers and stock pytest's JUnit report, and compares; with
+`--no-anchors` nothing else is compared. The last line of `--json` is the object with all figures.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import psutil
+
+from benchmarks.anchors import fresh, swesmith, truth
+from benchmarks.anchors.compare import differences, of_verdict
+from benchmarks.anchors.results import Measured, load, machine
+from benchmarks.anchors.subject import CACHE, Chosen, Subject, prepare
+from extractors.change_scope import change_scope
+from extractors.diff import apply_patch
+from schemas.errors import GymforgeError
+from validation.fast_path import FastPath, open_fast_path
+from validation.impact import Change, ImpactIndex, ImpactMap
+from validation.impact_run import measure_impact
+from validation.prover import prove_candidate
+from validation.sandbox.protocol import Limits
+from validation.validate import Proof, Suite
+from validation.warm import Ground
+
+ANCHOR_CANDIDATES = 20
+_SAMPLE_MEMORY_S = 0.5
+
+
+class Judged(NamedTuple):
+    """One candidate of the product's."""
+
+    chosen: Chosen
+    proof: Proof
+    seconds: float
+
+
+class Round(NamedTuple):
+    """One pass over the whole sample."""
+
+    judged: tuple[Judged, ...]
+    wall_s: float
+    cpu_s: float
+    """Of this process and all that it waited for; sandboxes of an engine are not among them."""
+    tests_s: float
+    """From the end of loading to the end of the last test, where affected tests were first run."""
+    stages_s: Counter[str]
+    peak_bytes: int
+    """Largest memory of this process and its descendants together; sandboxes of an engine are not among them."""
+    sandboxes: int
+
+
+def main() -> None:
+    options = parse(sys.argv[1:])
+    try:
+        found = run(options)
+    except GymforgeError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if options.json:
+        print(json.dumps(found))
+    else:
+        for name, value in found.items():
+            print(f"{name:<24}{value}")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.validation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("repo", help="what `gymforge ingest` takes: URL, path or bundle")
+    parser.add_argument("--ref")
+    parser.add_argument("--config", type=Path, help="a gymforge.toml for the repository")
+    parser.add_argument("--candidates", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=1, help="passes over the sample; the median counts")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample; candidates are made with seed 0")
+    parser.add_argument("--sandbox", choices=["docker", "local"], default="docker")
+    parser.add_argument("--truth", type=int, default=0, help="how many candidates to hold against whole suites")
+    parser.add_argument("--no-anchors", action="store_true")
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> dict[str, object]:
+    subject = prepare(
+        options.repo, ref=options.ref, config=options.config, sandbox=options.sandbox, cache=options.cache
+    )
+    tell(f"{subject.ref.name} at {subject.ref.commit[:12]}: {len(subject.ids)} candidates")
+    impact, impact_s = measured_impact(subject, options.workers)
+    sample = subject.sample(min(options.candidates, len(subject.ids)), seed=options.seed)
+    rounds = [one_round(subject, impact, sample, workers=options.workers) for _ in range(options.rounds)]
+    per = [one.wall_s / len(sample) for one in rounds]
+    last = rounds[-1]
+    found: dict[str, object] = {
+        "repo": subject.ref.name,
+        "commit": subject.ref.commit,
+        "machine": machine(),
+        "load": load(),
+        "sandbox": options.sandbox,
+        "workers": options.workers,
+        "tests": len(subject.baseline.passing),
+        "suite_s": round(subject.suite_s, 2),
+        "candidates": len(sample),
+        "rounds": options.rounds,
+        "seconds_per_candidate": round(statistics.median(per), 4),
+        "seconds_per_candidate_min_max": [round(min(per), 4), round(max(per), 4)],
+        "cpu_s_per_candidate": round(statistics.median(one.cpu_s for one in rounds) / len(sample), 4),
+        "floor_s": round(statistics.median(one.tests_s for one in rounds) / len(sample), 4),
+        "stages_s_per_candidate": {
+            stage: round(seconds / len(sample), 4) for stage, seconds in sorted(last.stages_s.items())
+        },
+        "slowest_s": round(max(one.seconds for one in last.judged), 2),
+        "median_s": round(statistics.median(one.seconds for one in last.judged), 4),
+        "sandboxes": last.sandboxes,
+        "peak_mib": round(max(one.peak_bytes for one in rounds) / 2**20),
+        "verdicts": dict(Counter(_said(one.proof) for one in last.judged)),
+        "whole_suites": dict(Counter(one.proof.why_whole for one in last.judged if one.proof.why_whole)),
+        "rounds_agree": all(_verdicts(one) == _verdicts(last) for one in rounds),
+        "shared_s": {**subject.shared_s, "impact": round(impact_s, 1)},
+    }
+    if not options.no_anchors:
+        found |= against_anchors(subject, options, float(statistics.median(per)))
+    found |= against_truth(subject, options, last)
+    return found
+
+
+def measured_impact(subject: Subject, workers: int) -> tuple[ImpactIndex, float]:
+    """What every test depends on, and the seconds that it took to measure; kept beside the other results."""
+    kept = subject.folder / f"impact-{subject.backend.kind.value}.json"
+    if not kept.exists():
+        tell("measuring what every test depends on")
+        began = time.monotonic()
+        impact = measure_impact(
+            ground_of(subject), subject.baseline, source_files=subject.profile.source_files, workers=workers
+        )
+        text = json.dumps({"seconds": time.monotonic() - began, "impact": impact.model_dump(mode="json")})
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(text, encoding="utf-8")
+    found = json.loads(kept.read_text(encoding="utf-8"))
+    return ImpactIndex(ImpactMap.model_validate(found["impact"])), float(found["seconds"])
+
+
+def ground_of(subject: Subject) -> Ground:
+    return Ground(
+        subject.backend,
+        subject.environment.image_name,
+        subject.test_command,
+        subject.profile.environment,
+        Limits(),
+    )
+
+
+def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *, workers: int) -> Round:
+    """Judge the sample, candidates of a file together, with as many threads as there are workers."""
+    ground = ground_of(subject)
+    suite = Suite(
+        subject.backend, ground.image, ground.test_command, subject.baseline, ground.environment, ground.limits
+    )
+    waiting = deque(sorted(sample, key=lambda one: (one.candidate.entity.path, one.position)))
+    judged: list[Judged] = []
+    found: list[FastPath] = []
+
+    def worker() -> None:
+        with open_fast_path(ground, subject.baseline, impact, seed=0) as fast:
+            found.append(fast)
+            while True:
+                try:
+                    chosen = waiting.popleft()
+                except IndexError:
+                    break
+                began = time.monotonic()
+                proof = judge(subject, suite, fast, chosen)
+                judged.append(Judged(chosen, proof, time.monotonic() - began))
+
+    with Memory() as memory, ThreadPoolExecutor(max_workers=workers) as pool:
+        began, cpu_before_s = time.monotonic(), _cpu_s()
+        for future in [pool.submit(worker) for _ in range(workers)]:
+            future.result()
+        wall_s, cpu_s = time.monotonic() - began, _cpu_s() - cpu_before_s
+    stages_s: Counter[str] = Counter()
+    for fast in found:
+        stages_s.update({f"find: {stage}": seconds for stage, seconds in fast.finder.stages_s.items()})
+        stages_s.update({f"confirm: {stage}": seconds for stage, seconds in fast.confirmer.stages_s.items()})
+    return Round(
+        judged=tuple(judged),
+        wall_s=wall_s,
+        cpu_s=cpu_s,
+        tests_s=stages_s["find: tests"],
+        stages_s=stages_s,
+        peak_bytes=memory.peak_bytes,
+        sandboxes=sum(server.opened for fast in found for server in (fast.finder, fast.confirmer)),
+    )
+
+
+def judge(subject: Subject, suite: Suite, fast: FastPath, chosen: Chosen) -> Proof:
+    path, patch = chosen.candidate.entity.path, chosen.candidate.bug_patch
+    clean = (subject.tree / path).read_bytes()
+    bugged = apply_patch(clean, patch)
+    scope = change_scope(path, clean, bugged, patch)
+    return prove_candidate(
+        suite,
+        fast,
+        candidate_id=chosen.id,
+        change=Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines),
+        edits={path: bugged},
+        audited=False,
+    )
+
+
+def against_anchors(subject: Subject, options: argparse.Namespace, seconds: float) -> dict[str, object]:
+    """Ratios of seconds a candidate; what an anchor has not measured yet, it measures now."""
+    asked = {"size": min(ANCHOR_CANDIDATES, len(subject.ids)), "seed": options.seed, "workers": options.workers}
+    found: dict[str, object] = {}
+    for name, anchor in (("swesmith", swesmith), ("fresh", fresh)):
+        figures = anchor.measure(subject, **asked, tell=tell)
+        found[f"ratio_{name}"] = round(figures.seconds_per_candidate / seconds, 1)
+        found[f"{name}_s"] = figures.seconds_per_candidate
+        found[f"{name}_load"] = figures.mean_load
+        found[f"{name}_dates"] = figures.dates
+    return found
+
+
+def against_truth(subject: Subject, options: argparse.Namespace, last: Round) -> dict[str, object]:
+    """Verdicts that differ from those of whole suites in fresh sandboxes, as stock pytest reports them."""
+    size = min(options.truth, len(subject.ids))
+    true: tuple[Measured, ...] = ()
+    if size:
+        true = truth.measure(subject, size=size, seed=options.seed, workers=options.workers, tell=tell)
+    said = [of_verdict(one.chosen, one.proof.verdict) for one in last.judged]
+    found = differences(true, said)
+    return {
+        "compared": len({one.id for one in true} & {one.id for one in said}),
+        "disagreements": len(found),
+        "disagreeing": [one.model_dump() for one in found],
+    }
+
+
+class Memory:
+    """Watches the memory of this process and its descendants; shared pages count once (proportional set size)."""
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_SAMPLE_MEMORY_S):
+            own = psutil.Process()
+            self.peak_bytes = max(self.peak_bytes, sum(_pss(one) for one in (own, *own.children(recursive=True))))
+
+
+def _pss(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
+        return 0
+
+
+def _cpu_s() -> float:
+    return sum(
+        used.ru_utime + used.ru_stime
+        for used in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )
+
+
+def _said(proof: Proof) -> str:
+    return proof.verdict.reason.value if proof.verdict.reason else proof.verdict.status.value
+
+
+def _verdicts(one: Round) -> dict[str, tuple[str, ...]]:
+    return {item.chosen.id: (_said(item.proof), *item.proof.verdict.fail_to_pass) for item in one.judged}
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
