@@ -1,0 +1,108 @@
+"""The order of candidates, and what becomes of a repository whose fast path an audit caught out."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from flows.judging import Wave
+from flows.pipeline import IngestResult, Pipeline
+from flows.settings import IngestSettings
+from flows.statistics import count_dataset
+from storage.manifest import open_for_reading, read_manifest
+from task_registry import load_tasks
+
+Walk = Callable[[Pipeline], IngestResult]
+MakeRepository = Callable[[Path, Mapping[str, str]], Path]
+
+# `scaled` takes its change back when it is done. Where a bug makes it forget that, the tests that execute it still pass
+# and another file's test, which does not, fails after them.
+POLLUTED = {
+    "pyproject.toml": '[project]\nname = "polluted"\nversion = "1.0"\n[tool.pytest.ini_options]\ntestpaths = ["tests"]\n',
+    "polluted.py": """\
+SCALES = [1]
+
+
+def scale():
+    return SCALES[-1]
+
+
+def scaled(value, by):
+    before = scale()
+    SCALES.append(by)
+    result = value * by
+    if before != scale():
+        SCALES.pop()
+    return result
+
+
+def doubled(value):
+    if value < 0:
+        return -2 * -value
+    return 2 * value
+""",
+    "tests/test_a.py": """\
+from polluted import doubled, scaled
+
+
+def test_scaled():
+    assert scaled(3, 2) == 6
+
+
+def test_doubled():
+    assert doubled(3) == 6
+    assert doubled(-3) == -6
+""",
+    "tests/test_b.py": "from polluted import scale\n\n\ndef test_scale():\n    assert scale() == 1\n",
+}
+
+
+def test_a_wave_gives_every_position_once() -> None:
+    wave = Wave([3, 1, 2])
+    assert [wave.take() for _ in range(4)] == [3, 1, 2, None]
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+@pytest.mark.parametrize("workers", [1, 3])
+def test_one_disagreement_takes_the_repository_back_to_whole_suites(
+    sample_settings: Callable[..., IngestSettings],
+    make_repository: MakeRepository,
+    tmp_path: Path,
+    walk: Walk,
+    workers: int,
+) -> None:
+    source = make_repository(tmp_path / "polluted", POLLUTED)
+    strategies = ("remove_cond", "op_change", "ctrl_invert_if", "op_change_const")
+    settings = sample_settings(
+        tmp_path / "out", source=str(source), strategies=strategies, max_tasks=None, workers=workers
+    )
+    walk(Pipeline(settings))
+    (ingestion,) = read_manifest(open_for_reading(tmp_path / "out")).ingestions
+    assert ingestion.fast_path is not None
+    assert ingestion.fast_path.disagreements == 1
+    assert "no_test_failed by the affected tests, accepted by the whole suite" in ingestion.fast_path.detail
+    tasks = list(load_tasks(tmp_path / "out"))
+    assert not any(task.validation.fast_path or task.validation.audited for task in tasks)
+    caught = [task for task in tasks if task.FAIL_TO_PASS == ("tests/test_b.py::test_scale",)]
+    assert caught, "the bug that only another file's test notices is a task"
+    counts = count_dataset(tmp_path / "out")
+    assert set(counts.runs[0].judged_by) == {"whole suites"}
+    # A run that is started again does not trust the fast path anew.
+    again = sample_settings(
+        tmp_path / "out", source=str(source), strategies=strategies, max_tasks=None, workers=workers
+    )
+    assert walk(Pipeline(again)).repeated
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_audits_that_agree_are_counted_and_the_rows_say_so(
+    sample_settings: Callable[..., IngestSettings], tmp_path: Path, walk: Walk
+) -> None:
+    walk(Pipeline(sample_settings(tmp_path / "out", max_tasks=3)))
+    (ingestion,) = read_manifest(open_for_reading(tmp_path / "out")).ingestions
+    assert ingestion.fast_path is not None
+    assert (ingestion.fast_path.audited >= 3, ingestion.fast_path.disagreements) == (True, 0)
+    assert all(task.validation.fast_path for task in load_tasks(tmp_path / "out"))
+    assert set(count_dataset(tmp_path / "out").runs[0].judged_by) == {"affected tests"}
