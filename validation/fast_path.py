@@ -35,6 +35,10 @@ class Undecided(Exception):
     """Runs that it took to see that."""
 
 
+class _Contradicts(Undecided):
+    """A run was not seen to its end, or its exit status speaks against its report."""
+
+
 class FastPath:
     """The two servers of one worker, for one thread."""
 
@@ -105,7 +109,10 @@ class _Judgement:
         failing: tuple[str, ...] = ()
         passing = set(self.baseline.passing)
         if self.selection.tests:
-            found = self.find()
+            try:
+                found = self.find()
+            except _Contradicts as contradiction:
+                return self.incomplete(contradiction)
             if isinstance(found, Verdict):
                 return self.proof(found, None)
             failing = _broken(found, self.selection.tests)
@@ -161,6 +168,18 @@ class _Judgement:
             raise Undecided(f"{len(differing)} tests differ in the confirmation, {differing[0]} first")
         return run.report
 
+    def incomplete(self, contradiction: _Contradicts) -> Proof:
+        """The verdict where the other server sees the same.
+
+        Raises:
+            Undecided: it does not.
+        """
+        try:
+            self.run(self.fast.confirmer, self.selection, scale=1.0)
+        except _Contradicts:
+            return self.proof(rejected(Rejection.INCOMPLETE, detail=str(contradiction), runs=2), None)
+        raise contradiction
+
     def timed_out(self, detail: str) -> Verdict:
         return rejected(Rejection.TIMED_OUT, detail=detail, runs=self.executions)
 
@@ -191,7 +210,7 @@ class _Judgement:
         except SandboxFailed as error:
             raise Undecided(f"the warm sandbox was lost: {str(error).partition(chr(10))[0]}") from error
         if run.contradiction:
-            raise Undecided(run.contradiction)
+            raise _Contradicts(run.contradiction)
         if any(failure.message.endswith("signal 9") for failure in run.report.failures.values()):
             raise Undecided("a test process was killed, for want of memory perhaps")
         return run
