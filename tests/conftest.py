@@ -1,6 +1,7 @@
 """A complete row to vary; skips that say why, and that are failures where the environment promises the part (`GYMFORGE_REQUIRE=docker,sandbox`)."""
 
 import os
+import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,14 @@ from schemas.manifest import Ingestion
 from schemas.repo import DependencyMode, EnvironmentInfo, InstallSpec, Language, RepoProfile, SandboxKind
 from schemas.tasks import TaskInstance
 from storage.content import seal
+
+
+def pytest_configure() -> None:
+    if (
+        signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    ):  # under `nohup`: tests send it to commands, which inherit that
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 
 REPO = "acme/tinystats"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
