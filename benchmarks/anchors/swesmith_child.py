@@ -23,7 +23,7 @@ _REASONS = {"1+_f2p": "", "0_f2p": "no_test_failed", "timeout": "timed_out", "fa
 LOGS = Path("logs/run_validation")
 """Where the harness keeps its logs, in the current directory."""
 NOT_RUN = "not_run"
-"""The suite was never started: the engine's trouble, and no verdict."""
+"""The suite was never started, or its log never written: the engine's or the machine's trouble, and no verdict."""
 
 
 def main() -> None:
@@ -118,6 +118,9 @@ def take_times(events: Any, request: dict[str, Any]) -> None:
         try:
             result = run_validation(instance)
             reason = _REASONS[result["status"]] if "tests" in marks.seen else NOT_RUN
+        except OSError:  # a disk that is full, logs that somebody took away
+            reason = NOT_RUN
+            raise
         finally:
             ended = time.monotonic()
             send(
