@@ -41,7 +41,8 @@ class OwnEngine:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *("dockerd", "--host", self.url, "--data-root", f"{self.folder}/data"),
+                    # A network of its own: without a bridge, an engine removes the one that the machine's engine has.
+                    *("unshare", "--net", "dockerd", "--host", self.url, "--data-root", f"{self.folder}/data"),
                     *("--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/docker.pid"),
                     *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
                 ],
