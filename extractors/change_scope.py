@@ -39,14 +39,16 @@ def change_scope(path: str, clean: bytes, bugged: bytes, patch: str) -> ChangeSc
     before, after = _bodies(path, clean), _bodies(path, bugged)
     touched: set[_Body] = set()
     at_load = False
-    blank = {number for number, line in enumerate(split_lines(bugged), 1) if not line.strip()}
+    blank_before, blank_after = _blank(clean), _blank(bugged)
     for region in changed_regions(patch):
         for line in range(region.old_start + 1, region.old_end + 1):
+            if line in blank_before:
+                continue
             body = _innermost(before, line)
             touched |= {body} if body else set()
             at_load = at_load or body is None
         for line in range(region.new_start + 1, region.new_end + 1):
-            if line in blank:
+            if line in blank_after:
                 continue
             body = _innermost(after, line)
             same = [one for one in before if body is not None and one.name == body.name]
@@ -58,6 +60,10 @@ def change_scope(path: str, clean: bytes, bugged: bytes, patch: str) -> ChangeSc
         at_load=at_load,
         load_lines=_outside(before, total) if at_load else (),
     )
+
+
+def _blank(source: bytes) -> set[int]:
+    return {number for number, line in enumerate(split_lines(source), 1) if not line.strip()}
 
 
 def _bodies(path: str, source: bytes) -> tuple[_Body, ...]:

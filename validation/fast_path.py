@@ -18,6 +18,8 @@ from validation.validate import ALONE_LIMIT_FACTOR, FULL_FAILURES, LONG_EXIT_GRA
 from validation.verdict import rejected
 from validation.warm import Ground, WarmServer
 
+USAGE_ERROR = 4
+"""pytest's exit status where a test that it is asked for does not exist."""
 SAMPLE = 4
 """Tests of the rest that are run along with the failing ones when they are confirmed."""
 SAMPLE_CPU_S = 0.1
@@ -198,7 +200,7 @@ class _Judgement:
     ) -> SuiteRun:
         load_s = LOAD_LIMIT_FACTOR * self.fast.index.load_cpu_s(selection.files) + LOAD_LIMIT_SLACK_S
         options = limited(self.baseline, selection.tests, scale=scale)._replace(
-            files=selection.files,
+            files=selection.nodes,
             select=selection.tests,
             load_cpu_limit_s=scale * load_s,
             exit_grace_s=exit_grace_s or (EXIT_GRACE_OF_LINGERING_S if self.baseline.lingers else EXIT_GRACE_S),
@@ -207,6 +209,8 @@ class _Judgement:
         self.executions += 1
         try:
             run = server.run(self.edits, options)
+            if run.report.exit_code == USAGE_ERROR:  # a test that the clean tree has is not there; the others may be
+                run = server.run(self.edits, options._replace(files=selection.files))
         except SandboxFailed as error:
             raise Undecided(f"the warm sandbox was lost: {str(error).partition(chr(10))[0]}") from error
         if run.contradiction:

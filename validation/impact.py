@@ -6,12 +6,16 @@ the baseline's outcome. The idea is regression test selection as in Ekstazi (Gli
 mutation testers that run covering tests alone (PIT), at the level of functions.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pydantic import Field
 
 from schemas.model import Model
+
+MOST_NODES = 50
+"""Of one file: collecting more of them one by one takes longer than collecting the file."""
 
 
 class TestGroup(Model):
@@ -72,6 +76,8 @@ class Selection(NamedTuple):
 
     files: tuple[str, ...]
     """Groups to load, in the order of the suite."""
+    nodes: tuple[str, ...]
+    """The same, narrowed to what has to be collected of them: ids without parameters, of tests or of whole files."""
     tests: tuple[str, ...]
     """Tests to run, in the order of the suite."""
     whole: str
@@ -116,9 +122,17 @@ class ImpactIndex:
         inseparable = next((group for group in groups if not group.separable), None)
         return Selection(
             files=tuple(group.name for group in groups),
+            nodes=tuple(node for group in groups for node in self._nodes(group, ordered)),
             tests=tuple(self.tests[number] for number in ordered),
             whole=f"{inseparable.name} does not run alone: {inseparable.why_not}" if inseparable else "",
         )
+
+    def _nodes(self, group: TestGroup, numbers: Sequence[int]) -> list[str]:
+        members = self._members[self._number_of_group[group.name]]
+        inside = numbers[bisect_left(numbers, members.start) : bisect_left(numbers, members.stop)]
+        nodes = list(dict.fromkeys(self.tests[number].partition("[")[0] for number in inside))
+        is_plain = "[" not in group.name and all(node.startswith(f"{group.name}::") for node in nodes)
+        return nodes if is_plain and len(nodes) <= MOST_NODES else [group.name]
 
     def cpu_s(self, selection: Selection) -> float:
         """CPU seconds that loading and running it takes, about."""

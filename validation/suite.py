@@ -37,7 +37,7 @@ class SuiteOptions(NamedTuple):
     environment: Mapping[str, str] = {}
     """Variables of the repository's profile, beyond the frozen ones."""
     files: Sequence[str] | None = None
-    """Test files to load, as test ids name them; `None` for what the command says."""
+    """Test files to load, or parts of them, as test ids name them; `None` for what the command says."""
     select: Sequence[str] | None = None
     """Tests to run; `None` for all."""
     shuffle_seed: int | None = None
@@ -91,7 +91,10 @@ def run_suite(sandbox: Sandbox, test_command: Sequence[str], *, options: SuiteOp
         SandboxFailed: the sandbox died, or nothing in it could start a Python process.
     """
     settings = runner_settings(options)
-    settings |= {"worker": program("pytest_trace", "pytest_worker"), "args": pytest_arguments(test_command)}
+    settings |= {
+        "worker": program("pytest_sources", "pytest_trace", "pytest_worker"),
+        "args": pytest_arguments(test_command),
+    }
     result = sandbox.run(
         [f"{ENV_DIR}/bin/python", "-I", "-S", "-c", program("pytest_supervisor")],
         timeout_s=options.suite_limit_s + options.exit_grace_s,

@@ -27,7 +27,7 @@ def run(tree: Path, *, args: tuple[str, ...] = (), **settings: object) -> SuiteR
     thread = threading.Thread(target=drain)
     thread.start()
     defaults = runner_settings(SuiteOptions(default_limit_s=20, suite_limit_s=30)) | {
-        "worker": program("pytest_trace", "pytest_worker"),
+        "worker": program("pytest_sources", "pytest_trace", "pytest_worker"),
         "args": ["-p", "no:cacheprovider", "-p", "no:randomly", "--continue-on-collection-errors", *args],
         "token": "secret",
         "max_restarts": 5,

@@ -24,6 +24,8 @@ import resource
 import sys
 import time
 
+from pytest_sources import remember_sources
+
 MESSAGE_LIMIT, STATEMENT_LIMIT, TRACE_LIMIT = 2000, 1000, 4000
 TRACES = 200
 """Failures that keep their trace; a suite may have tens of thousands."""
@@ -35,12 +37,19 @@ def first(hook):
     return hook
 
 
+def around(hook):
+    """Mark a hook to be called around all others."""
+    hook.pytest_impl = {"hookwrapper": True, "tryfirst": True}
+    return hook
+
+
 class Reporter:
     """The pytest plugin: tells of each test's start and every report, in the process that runs the tests."""
 
     def __init__(self):
         self.failures = {}
         self.traces = 0
+        self.explained = set()
         self.cpu_before_s = 0.0
         self.coverage = None
         self.trace = None
@@ -58,6 +67,7 @@ class Reporter:
             sys.dont_write_bytecode = not settings["scout"]
         if settings["coverage"]:
             self.start_coverage()
+        remember_sources()
         reseed()
 
     def send(self, **record):
@@ -138,23 +148,27 @@ class Reporter:
             self.trace.switch(text(nodeid))
         reseed()
 
-    @first
+    @around
     def pytest_runtest_makereport(self, item, call):
-        if call.excinfo is None:
-            return
-        explained = self.explain is None or test_id(item) in self.explain
-        # Pytest's own account of a failure takes tens of milliseconds: sources are read and parsed.
+        # Pytest's own account of a failure takes tens of milliseconds: sources are read and parsed. A test that fails
+        # in a thousand subtests needs one.
+        explained = self.traces < TRACES and test_id(item) not in self.explained
+        explained = explained and (self.explain is None or test_id(item) in self.explain)
         item.config.option.tbstyle = self.tbstyle if explained else "line"
-        self.failures[(call.when, item.nodeid)] = describe(call.excinfo, call.when, item, explained)
+        yield
+        if call.excinfo is not None:  # of unittest's tests, pytest knows it only now
+            self.failures[(call.when, item.nodeid)] = describe(call.excinfo, call.when, item, explained)
 
     def pytest_runtest_logreport(self, report):
         failure = None
         described = self.failures.pop((report.when, report.nodeid), None)
         if report.failed:
             failure = described or trace_only(report, report.when)
-            self.traces += 1
-            explained = self.traces <= TRACES and (self.explain is None or test_id(report) in self.explain)
+            explained = described is None or described.pop("explained")
             failure["trace"] = text(report.longreprtext)[-TRACE_LIMIT:] if explained else ""
+            if explained:
+                self.traces += 1
+                self.explained.add(test_id(report))
         self.send(
             e="report",
             t=test_id(report),
@@ -280,7 +294,7 @@ def describe(excinfo, phase, item, explained):
     except Exception as error:  # a class under test may have a broken __str__
         message = "<%s while formatting the exception>" % type(error).__name__
     failure = {"phase": phase, "exception": excinfo.type.__name__, "message": message}
-    failure.update(path="", line=0, statement="", trace="")
+    failure.update(path="", line=0, statement="", trace="", explained=explained)
     if not explained:
         return failure
     own_file = str(getattr(item, "path", None) or getattr(item, "fspath", ""))
@@ -308,6 +322,8 @@ def main():
     if "zygote_fd" in settings:
         from pytest_zygote import Zygote
 
+        # Around all others: pytest must not capture output yet, for workers must share no file for it.
+        around(Zygote.pytest_load_initial_conftests)
         zygote = Zygote(settings["zygote_fd"], reporter)
         plugins.append(zygote)
         leave = zygote.leave

@@ -27,12 +27,6 @@ PR_SET_DUMPABLE = 4
 SIZE = struct.Struct(">I")
 
 
-def outermost(hook):
-    """Mark a hook to be called around all others, so before pytest captures output: workers must share no file."""
-    hook.pytest_impl = {"hookwrapper": True, "tryfirst": True}
-    return hook
-
-
 class Zygote:
     """The plugin that stops pytest at the right moment; returns from there in workers alone."""
 
@@ -43,7 +37,6 @@ class Zygote:
         self.prctl = ctypes.CDLL(None).prctl
         self.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
-    @outermost
     def pytest_load_initial_conftests(self):
         self.serve()
         yield
