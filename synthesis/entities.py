@@ -31,6 +31,8 @@ class SourceEntity(NamedTuple):
     """Physical row of its `def` or `class`, from 0."""
     last: int
     """Its last physical row."""
+    around: tuple[Definition, ...]
+    """The definitions that it stands in, outermost first."""
 
 
 def parse(source: str) -> ast.Module:
@@ -62,7 +64,7 @@ def extract_entities(path: str, source: SourceText, tree: ast.Module) -> tuple[S
     }
     seen: dict[str, int] = {}
     entities: list[SourceEntity] = []
-    for name, kind, node in _walk(tree, "", in_class=False):
+    for name, kind, node, around in _walk(tree, ()):
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         entity = CodeEntity(
             path=path,
@@ -73,21 +75,29 @@ def extract_entities(path: str, source: SourceText, tree: ast.Module) -> tuple[S
             complexity=cyclomatic_complexity(node),
         )
         text = _dedented(source, first, last, inside_strings)
-        entities.append(SourceEntity(entity, seen.get(name, 0), node, text, first, last))
+        entities.append(SourceEntity(entity, seen.get(name, 0), node, text, first, last, around))
         seen[name] = seen.get(name, 0) + 1
     return tuple(entities)
 
 
-def _walk(parent: ast.AST, prefix: str, *, in_class: bool) -> Iterator[tuple[str, EntityKind, Definition]]:
+class _Found(NamedTuple):
+    name: str
+    """Dotted."""
+    kind: EntityKind
+    node: Definition
+    around: tuple[Definition, ...]
+
+
+def _walk(parent: ast.AST, around: tuple[Definition, ...]) -> Iterator[_Found]:
     for child in ast.iter_child_nodes(parent):
-        if isinstance(child, ast.ClassDef):
-            yield prefix + child.name, EntityKind.CLASS, child
-            yield from _walk(child, f"{prefix}{child.name}.", in_class=True)
-        elif isinstance(child, _FUNCTIONS):
-            yield prefix + child.name, EntityKind.METHOD if in_class else EntityKind.FUNCTION, child
-            yield from _walk(child, f"{prefix}{child.name}.", in_class=False)
+        if isinstance(child, Definition):
+            name = ".".join(one.name for one in (*around, child))
+            in_class = bool(around) and isinstance(around[-1], ast.ClassDef)
+            function = EntityKind.METHOD if in_class else EntityKind.FUNCTION
+            yield _Found(name, EntityKind.CLASS if isinstance(child, ast.ClassDef) else function, child, around)
+            yield from _walk(child, (*around, child))
         elif not isinstance(child, ast.expr):
-            yield from _walk(child, prefix, in_class=in_class)
+            yield from _walk(child, around)
 
 
 def _span(source: SourceText, node: Definition) -> Span:

@@ -15,11 +15,12 @@ from extractors.diff import FileChange, make_patches
 from schemas.code import Candidate, CandidateRejection, RejectedRewrite
 from schemas.errors import InvalidInput
 from schemas.repo import RepoProfile
+from synthesis.alone import CleanFile
 from synthesis.entities import SourceEntity, extract_entities
 from synthesis.identity import derive_seed
+from synthesis.lexing import LexingError
 from synthesis.sampling import sampling_order
-from synthesis.screen import Refusal, SourceFile, read_source, screen
-from synthesis.source import LexingError
+from synthesis.screen import Refusal, read_source, screen
 from synthesis.strategy import BugStrategy, StrategyError, load_strategy, select_strategies, strategy_names
 
 __all__ = ["Synthesis", "generate", "strategy_names"]
@@ -146,7 +147,7 @@ def _process(job: _Job) -> _FileResult:
 
 
 def _bugs(
-    file: SourceFile,
+    file: CleanFile,
     entities: Sequence[SourceEntity],
     strategies: Sequence[BugStrategy],
     *,

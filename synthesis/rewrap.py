@@ -3,7 +3,8 @@
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from synthesis.source import LogicalLine, SourceText, Token
+from synthesis.lexing import Token
+from synthesis.source import LogicalLine, SourceText
 
 
 class _Placed(NamedTuple):

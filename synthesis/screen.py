@@ -7,10 +7,12 @@ from io import BytesIO
 from typing import NamedTuple
 
 from schemas.code import CandidateRejection
+from synthesis.alone import CleanFile
 from synthesis.dangling import dangling_reference
 from synthesis.entities import Definition, SourceEntity, parse
+from synthesis.lexing import LexingError
 from synthesis.proof import is_replacement, same_tree, without_decorators
-from synthesis.source import LexingError, SourceText
+from synthesis.source import SourceText
 from synthesis.splice import Spliced, splice
 
 
@@ -21,15 +23,7 @@ class Refusal(NamedTuple):
     detail: str = ""
 
 
-class SourceFile(NamedTuple):
-    """A file of the clean tree, read once for all of its entities."""
-
-    path: str
-    source: SourceText
-    tree: ast.Module
-
-
-def read_source(path: str, content: bytes) -> SourceFile:
+def read_source(path: str, content: bytes) -> CleanFile:
     """A file of the clean tree, ready for its entities to be taken out.
 
     Raises:
@@ -41,15 +35,10 @@ def read_source(path: str, content: bytes) -> SourceFile:
     if not encoding.startswith("utf-8") and not text.isascii():
         raise SyntaxError(f"it declares the encoding {encoding}")
     source = SourceText(text)
-    return SourceFile(path, source, parse(source.normalised))
+    return CleanFile(path, source, parse(source.normalised))
 
 
-class _Reconstructed(NamedTuple):
-    text: str
-    tree: ast.Module
-
-
-def screen(file: SourceFile, entity: SourceEntity, rewrite: str) -> str | Refusal:
+def screen(file: CleanFile, entity: SourceEntity, rewrite: str) -> str | Refusal:
     """The file's whole text with the bug, or why the rewrite is refused."""
     try:
         expected = _only_definition(parse(rewrite))
@@ -59,19 +48,50 @@ def screen(file: SourceFile, entity: SourceEntity, rewrite: str) -> str | Refusa
         return Refusal(CandidateRejection.NOT_RECONSTRUCTED, "the rewrite is not one definition")
     if same_tree(without_decorators(entity.node), expected):
         return _unchanged(entity, rewrite)
-    reconstructed = _reconstruct(file, entity, rewrite, expected)
-    if isinstance(reconstructed, Refusal):
-        return reconstructed
-    return _flaw(file, entity, reconstructed.tree, expected) or reconstructed.text
+    problem = ""
+    for by_token in (True, False):
+        try:
+            spliced = splice(file.source, entity, rewrite, by_token=by_token)
+            tree = _proven(file, entity, spliced, expected)
+        except (LexingError, SyntaxError) as error:
+            problem = str(error)
+            continue
+        if tree is not None:
+            return _flaw(file, entity, tree, expected) or spliced.text
+        problem = "the spliced file has another syntax tree than the rewrite"
+    return Refusal(CandidateRejection.NOT_RECONSTRUCTED, problem)
 
 
-def _flaw(file: SourceFile, entity: SourceEntity, tree: ast.Module, expected: Definition) -> Refusal | None:
+class _Proven(NamedTuple):
+    """The bugged file's tree."""
+
+    module: ast.Module
+    compiles: bool
+    """Whether it is known that it compiles."""
+
+
+def _proven(file: CleanFile, entity: SourceEntity, spliced: Spliced, expected: Definition) -> _Proven | None:
+    """What the spliced file is, if it is the old file with the entity replaced as expected.
+
+    Raises:
+        SyntaxError: it does not parse.
+    """
+    alone = file.parse_alone(entity, spliced.body)
+    if alone is not None and same_tree(alone, expected):
+        return _Proven(file.with_replaced(entity, alone), file.compiles_alone(entity, alone))
+    module = parse(SourceText(spliced.text).normalised)
+    if is_replacement(file.tree, module, entity.node, expected, grown=spliced.grown):
+        return _Proven(module, False)
+    return None
+
+
+def _flaw(file: CleanFile, entity: SourceEntity, proven: _Proven, expected: Definition) -> Refusal | None:
     """What makes the bug a trivial one that every import or compilation shows."""
-    problem = _compile_error(tree, file.path)
+    problem = "" if proven.compiles else _compile_error(proven.module, file.path)
     if problem:
         return Refusal(CandidateRejection.SYNTAX_ERROR, problem)
     if isinstance(entity.node, ast.ClassDef) and isinstance(expected, ast.ClassDef):
-        use = dangling_reference(tree, entity.node, expected)
+        use = dangling_reference(proven.module, entity.node, expected)
         if use:
             return Refusal(CandidateRejection.DANGLING_REFERENCE, use)
     return None
@@ -89,30 +109,6 @@ def _unchanged(entity: SourceEntity, rewrite: str) -> Refusal:
     if before == after and rewrite != entity.text:
         return Refusal(CandidateRejection.REFORMATTING)
     return Refusal(CandidateRejection.NO_OP)
-
-
-def _reconstruct(
-    file: SourceFile, entity: SourceEntity, rewrite: str, expected: Definition
-) -> _Reconstructed | Refusal:
-    problem = ""
-    for by_token in (True, False):
-        try:
-            spliced = splice(file.source, entity, rewrite, by_token=by_token)
-            tree = parse(SourceText(spliced.text).normalised)
-        except (LexingError, SyntaxError) as error:
-            problem = str(error)
-            continue
-        if _is_proven(file, entity, spliced, tree, expected):
-            return _Reconstructed(spliced.text, tree)
-        problem = "the spliced file has another syntax tree than the rewrite"
-    return Refusal(CandidateRejection.NOT_RECONSTRUCTED, problem)
-
-
-def _is_proven(
-    file: SourceFile, entity: SourceEntity, spliced: Spliced, tree: ast.Module, expected: Definition
-) -> bool:
-    grown = spliced.rows - (entity.last - entity.first + 1)
-    return is_replacement(file.tree, tree, entity.node, expected, grown=grown)
 
 
 def _compile_error(tree: ast.Module, path: str) -> str:

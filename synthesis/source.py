@@ -1,35 +1,15 @@
 """A Python file as its own lines: exact text, line ends and indentation, cut into logical lines of tokens."""
 
-import io
 import re
-import tokenize
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate, zip_longest
 from typing import NamedTuple
+
+from synthesis.lexing import Statement, Token, lex, relex
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _BOM = "\ufeff"
-_LAYOUT = frozenset(
-    {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-)
-# Python 3.12 cuts f-strings (3.14: template strings) into pieces; one token a string makes all versions agree.
-_OPENERS = frozenset(getattr(tokenize, name, None) for name in ("FSTRING_START", "TSTRING_START")) - {None}
-_CLOSERS = frozenset(getattr(tokenize, name, None) for name in ("FSTRING_END", "TSTRING_END")) - {None}
-
-
-class LexingError(ValueError):
-    """Text that Python's own tokenizer does not take."""
-
-
-class Token(NamedTuple):
-    """A token that means something to the parser. Rows count from 0, columns in characters."""
-
-    text: str
-    """With LF line ends inside."""
-    row: int
-    column: int
-    end_row: int
-    end_column: int
 
 
 class LogicalLine(NamedTuple):
@@ -45,18 +25,19 @@ class LogicalLine(NamedTuple):
     """First row of the comments and blank lines above that belong to it; equals `first` without any."""
     tail: int
     """Last row of the deeper comments below that end its block; equals `last` without any."""
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        return tuple(token.text for token in self.tokens)
+    texts: tuple[str, ...]
+    """Of all tokens; two lines with the same ones are equal."""
 
 
 class SourceText:
     """Text split into rows and logical lines; `str(...)` of nothing is ever rebuilt, only sliced."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, version_of: "SourceText | None" = None) -> None:
+        """`version_of` is a text that differs in few lines: what is known of it is taken over."""
         self.bom = _BOM if text.startswith(_BOM) else ""
-        self.rows, self.ends = _split(text.removeprefix(_BOM))
+        self.text = text.removeprefix(_BOM)
+        self.rows, self.ends = _split(self.text)
+        self._version_of = version_of
 
     @cached_property
     def newline(self) -> str:
@@ -67,7 +48,15 @@ class SourceText:
     @cached_property
     def normalised(self) -> str:
         """The text without a byte order mark and with LF line ends, as the parser sees it."""
+        if "\r" not in self.text:
+            return self.text
         return "".join(row + ("\n" if end else "") for row, end in zip(self.rows, self.ends, strict=True))
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Offset of each row in `text`, and the size of `text` at the end."""
+        lengths = (len(row) + len(end) for row, end in zip(self.rows, self.ends, strict=True))
+        return tuple(accumulate(lengths, initial=0))
 
     @cached_property
     def byte_starts(self) -> tuple[int, ...]:
@@ -84,7 +73,32 @@ class SourceText:
         Raises:
             LexingError: the tokenizer does not take the text.
         """
-        return tuple(_logical_lines(self.rows, self.normalised))
+        return tuple(_logical_lines(self.rows, self._statements))
+
+    @cached_property
+    def _statements(self) -> list[Statement]:
+        old = self._version_of
+        known = relex(old.rows, old._statements, self.rows) if old is not None else None
+        return lex(self.rows, self.normalised) if known is None else known
+
+    def part(self, text: str, first: int, last: int) -> "SourceText":
+        """Rows `first..last`, which are whole statements, as `text`: each row with less white space in front."""
+        part = SourceText(text)
+        cut = [len(self.rows[row]) - len(part.rows[row - first]) for row in range(first, last + 1)]
+        statements = [one for one in self._statements if first <= one.row <= last]
+        base = statements[0].depth
+        part._statements = [
+            Statement(
+                tuple(
+                    Token(t, a - first, b - cut[a - first], c - first, d - cut[c - first])
+                    for t, a, b, c, d in one.tokens
+                ),
+                one.depth - base,
+                one.texts,
+            )
+            for one in statements
+        ]
+        return part
 
     def physical(self, first: int, last: int) -> list[str]:
         """Rows `first..last` with their line ends."""
@@ -104,8 +118,12 @@ class SourceText:
 
 
 def _split(text: str) -> tuple[list[str], list[str]]:
-    rows: list[str] = []
-    ends: list[str] = []
+    if "\r" not in text:
+        rows = text.split("\n")
+        ends = ["\n"] * (len(rows) - 1)
+        return (rows, [*ends, ""]) if rows[-1] else (rows[:-1], ends)
+    rows = []
+    ends = []
     position = 0
     for match in _LINE_END.finditer(text):
         rows.append(text[position : match.start()])
@@ -117,51 +135,14 @@ def _split(text: str) -> tuple[list[str], list[str]]:
     return rows, ends
 
 
-def tokens_of(text: str) -> Iterator[tokenize.TokenInfo]:
-    """Python's tokens, comments and layout included, each f-string as one.
-
-    Raises:
-        LexingError: the tokenizer does not take the text.
-    """
-    opened: list[tokenize.TokenInfo] = []
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(text, newline="\n").readline):
-            if token.type in _OPENERS:
-                opened.append(token)
-            elif token.type in _CLOSERS:
-                start = opened.pop()
-                if not opened:
-                    yield token._replace(type=tokenize.STRING, start=start.start)
-            elif not opened:
-                yield token
-    except (tokenize.TokenError, SyntaxError) as error:
-        raise LexingError(str(error)) from error
-
-
-def _logical_lines(rows: Sequence[str], text: str) -> Iterator[LogicalLine]:
-    depth = 0
-    tokens: list[Token] = []
-    found: list[tuple[tuple[Token, ...], int]] = []
-    for token in tokens_of(text):
-        if token.type == tokenize.INDENT:
-            depth += 1
-        elif token.type == tokenize.DEDENT:
-            depth -= 1
-        elif token.type == tokenize.NEWLINE:
-            found.append((tuple(tokens), depth))
-            tokens = []
-        elif token.type not in _LAYOUT:
-            if token.type == tokenize.ERRORTOKEN:
-                raise LexingError(f"line {token.start[0]}: {token.string!r} is no token")
-            tokens.append(_token(rows, token))
+def _logical_lines(rows: Sequence[str], statements: Sequence[Statement]) -> Iterator[LogicalLine]:
     previous_tail = -1
-    for index, (line_tokens, line_depth) in enumerate(found):
-        first, last = line_tokens[0].row, line_tokens[-1].end_row
-        below = found[index + 1] if index + 1 < len(found) else None
+    for one, below in zip_longest(statements, statements[1:]):
+        first, last = one.tokens[0].row, one.tokens[-1].end_row
         tail = last
-        if below is not None and below[1] < line_depth:
-            tail = _tail(rows, last, below[0][0])
-        yield LogicalLine(line_tokens, line_depth, first, last, previous_tail + 1, tail)
+        if below is not None and below.depth < one.depth:
+            tail = _tail(rows, last, below.tokens[0])
+        yield LogicalLine(one.tokens, one.depth, first, last, previous_tail + 1, tail, one.texts)
         previous_tail = tail
 
 
@@ -177,14 +158,3 @@ def _tail(rows: Sequence[str], last: int, below: Token) -> int:
 def _width(row: str) -> int:
     text = row.expandtabs()
     return len(text) - len(text.lstrip())
-
-
-def _token(rows: Sequence[str], token: tokenize.TokenInfo) -> Token:
-    (row, column), (end_row, end_column) = token.start, token.end
-    text = token.string
-    if token.type == tokenize.STRING:
-        pieces = [rows[number] for number in range(row - 1, end_row)]
-        pieces[-1] = pieces[-1][:end_column]
-        pieces[0] = pieces[0][column:]
-        text = "\n".join(pieces)
-    return Token(text, row - 1, column, end_row - 1, end_column)

@@ -8,28 +8,36 @@ in changed lines only the tokens that differ are replaced; only lines without an
 import tokenize
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 from synthesis.align import Match, Origin, align
 from synthesis.entities import SourceEntity
+from synthesis.lexing import LexingError, tokens_of
 from synthesis.rewrap import rewrap
-from synthesis.source import LexingError, LogicalLine, SourceText, tokens_of
+from synthesis.source import LogicalLine, SourceText
 from synthesis.trivia import arrange_trivia
 
 
 class Spliced(NamedTuple):
     """A file with a rewritten entity in it."""
 
-    text: str
-    first: int
-    """First row of the entity, as before."""
-    rows: int
-    """Number of rows that the entity has now."""
+    before: str
+    body: str
+    """The rows of the entity; those around it are the file's own."""
+    after: str
+    grown: int
+    """Number of rows that the entity has more than before."""
+
+    @property
+    def text(self) -> str:
+        """Of the whole file."""
+        return self.before + self.body + self.after
 
 
 def splice(source: SourceText, entity: SourceEntity, rewrite: str, *, by_token: bool = True) -> Spliced:
-    """The whole file's text with `rewrite` in place of the entity.
+    """The file with `rewrite` in place of the entity.
 
     `rewrite` is at column 0 with LF line ends. With `by_token` off, changed lines are taken from the rewrite as they
     are, which is plainer and loses the spacing inside of these lines. The result is not proven here: see
@@ -38,21 +46,37 @@ def splice(source: SourceText, entity: SourceEntity, rewrite: str, *, by_token: 
     Raises:
         LexingError: the tokenizer does not take the rewrite, or it is not one block of lines.
     """
-    lines = [line for line in source.logical_lines if entity.first <= line.first <= entity.last]
-    base = lines[0].depth
-    original = [line._replace(depth=line.depth - base) for line in lines]
-    original[0] = original[0]._replace(lead=original[0].first)
-    original[-1] = original[-1]._replace(tail=original[-1].last)
-    rewritten = SourceText(rewrite)
+    clean = _clean(source, entity.first, entity.last, entity.text)
+    rewritten = SourceText(rewrite, version_of=clean.text)
     new_lines = rewritten.logical_lines
     if not new_lines or any(line.depth == 0 for line in new_lines[_header_size(new_lines) :]):
         raise LexingError("the rewrite is not one definition")
-    matches = align(original, new_lines)
+    matches = align(clean.lines, new_lines)
     writer = _Writer(source, rewritten, by_token=by_token)
-    body = writer.write(original, new_lines, matches)
-    before = source.bom + "".join(source.physical(0, entity.first - 1))
-    after = "".join(source.physical(entity.last + 1, len(source.rows) - 1))
-    return Spliced(before + body + after, entity.first, len(SourceText(body).rows))
+    body = writer.write(clean.lines, new_lines, matches)
+    before = source.bom + source.text[: source.starts[entity.first]]
+    grown = len(SourceText(body).rows) - (entity.last - entity.first + 1)
+    return Spliced(before, body, source.text[source.starts[entity.last + 1] :], grown)
+
+
+class _Clean(NamedTuple):
+    """An entity before it is rewritten."""
+
+    text: SourceText
+    """At column 0."""
+    lines: tuple[LogicalLine, ...]
+    """Those of the file, with depths that count from the entity."""
+
+
+@lru_cache(maxsize=2)
+def _clean(source: SourceText, first: int, last: int, text: str) -> _Clean:
+    """All rewrites of one entity come before those of the next, so a small cache cuts each entity once."""
+    lines = [line for line in source.logical_lines if first <= line.first <= last]
+    base = lines[0].depth
+    lines = [line._replace(depth=line.depth - base) for line in lines]
+    lines[0] = lines[0]._replace(lead=lines[0].first)
+    lines[-1] = lines[-1]._replace(tail=lines[-1].last)
+    return _Clean(source.part(text, first, last), tuple(lines))
 
 
 def _header_size(lines: Sequence[LogicalLine]) -> int:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from synthesis.entities import SourceEntity
 from synthesis.strategy import Rewrite, StrategyError
+from synthesis.swesmith.fold import Sight
 
 
 class ModifierStrategy(NamedTuple):
@@ -22,6 +23,8 @@ class ModifierStrategy(NamedTuple):
     """`module:class` of the modifier."""
     likelihood: float
     """Chance of each place in an entity to be changed; SWE-smith's own value for this modifier."""
+    sight: Sight
+    """What the modifier looks at in an entity; the rest is kept from it."""
 
     @property
     def generator(self) -> str:
@@ -33,16 +36,24 @@ class ModifierStrategy(NamedTuple):
         Raises:
             StrategyError: the modifier raised.
         """
-        modifier = _load(self.modifier)(likelihood=self.likelihood)
-        modifier.rand = rng
-        code = _load("synthesis.swesmith.entity:ModifierEntity")(entity)
+        code = _load("synthesis.swesmith.entity:modifier_entity")(entity)
         try:
-            bug = modifier.modify(code) if modifier.can_change(code) else None
+            if not _any(self.modifier).can_change(code):
+                return
+            modifier = _load(self.modifier)(likelihood=self.likelihood)
+            modifier.rand = rng
+            text = _load("synthesis.swesmith.rewriting:rewrite")(modifier, entity, sight=self.sight)
         except Exception as error:
             # The one broad catch of this package: third-party code works on arbitrary source, and may raise anything.
             raise StrategyError(f"{type(error).__name__}: {error}") from error
-        if bug is not None:
-            yield Rewrite(str(bug.rewrite), str(bug.explanation))
+        if text is not None:
+            yield Rewrite(text, str(modifier.explanation))
+
+
+@cache
+def _any(modifier: str) -> Any:
+    """A modifier to ask what it can change, which no likelihood and no random number has a part in."""
+    return _load(modifier)()
 
 
 @cache

@@ -105,3 +105,15 @@ class ModifierEntity(CodeEntity):  # type: ignore[misc]
     def stub(self) -> str:
         """The signature alone; no modifier of the procedural kind reads it."""
         return self.signature
+
+
+def modifier_entity(entity: SourceEntity) -> ModifierEntity:
+    """The same object for all strategies that look at one entity in turn."""
+    last = _LAST.get(entity.node)
+    if last is None:
+        _LAST.clear()
+        last = _LAST[entity.node] = ModifierEntity(entity)
+    return last
+
+
+_LAST: dict[ast.AST, ModifierEntity] = {}
