@@ -122,7 +122,6 @@ def _replaced(node: _Node, old: Definition, new: Definition) -> _Node:
 
 
 def _may_hold(node: object, entity: Definition) -> bool:
-    if isinstance(node, ast.match_case):
-        return True
-    block = isinstance(node, ast.stmt | ast.excepthandler)
-    return block and node.lineno <= entity.lineno and (node.end_lineno or 0) >= (entity.end_lineno or 0)
+    if isinstance(node, ast.stmt | ast.excepthandler):
+        return node.lineno <= entity.lineno and (node.end_lineno or 0) >= (entity.end_lineno or 0)
+    return isinstance(node, ast.match_case)

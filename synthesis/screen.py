@@ -77,8 +77,8 @@ def _proven(file: CleanFile, entity: SourceEntity, spliced: Spliced, expected: D
         SyntaxError: it does not parse.
     """
     alone = file.parse_alone(entity, spliced.body)
-    if alone is not None and same_tree(alone, expected):
-        return _Proven(file.with_replaced(entity, alone), file.compiles_alone(entity, alone))
+    if alone is not None and same_tree(alone, expected) and file.compiles_alone(entity, alone):
+        return _Proven(file.with_replaced(entity, alone), True)
     module = parse(SourceText(spliced.text).normalised)
     if is_replacement(file.tree, module, entity.node, expected, grown=spliced.grown):
         return _Proven(module, False)

@@ -73,21 +73,26 @@ class SourceText:
         Raises:
             LexingError: the tokenizer does not take the text.
         """
-        return tuple(_logical_lines(self.rows, self._statements))
+        return tuple(_logical_lines(self.rows, self.statements))
 
     @cached_property
-    def _statements(self) -> list[Statement]:
+    def statements(self) -> list[Statement]:
+        """The tokens of all logical lines.
+
+        Raises:
+            LexingError: the tokenizer does not take the text.
+        """
         old = self._version_of
-        known = relex(old.rows, old._statements, self.rows) if old is not None else None
+        known = relex(old.rows, old.statements, self.rows) if old is not None else None
         return lex(self.rows, self.normalised) if known is None else known
 
     def part(self, text: str, first: int, last: int) -> "SourceText":
         """Rows `first..last`, which are whole statements, as `text`: each row with less white space in front."""
         part = SourceText(text)
         cut = [len(self.rows[row]) - len(part.rows[row - first]) for row in range(first, last + 1)]
-        statements = [one for one in self._statements if first <= one.row <= last]
+        statements = [one for one in self.statements if first <= one.row <= last]
         base = statements[0].depth
-        part._statements = [
+        part.statements = [
             Statement(
                 tuple(
                     Token(t, a - first, b - cut[a - first], c - first, d - cut[c - first])
