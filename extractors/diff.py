@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from extractors.evident import evident_hunks
 from extractors.hunks import apply_patch, split_lines
 from schemas.errors import GymforgeError, InvalidInput
 
@@ -57,23 +58,39 @@ def make_patch(path: str, before: bytes, after: bytes) -> str:
 
 
 def make_patches(changes: Sequence[FileChange]) -> tuple[str, ...]:
-    """`make_patch` of many changes; one git process serves a few hundred."""
-    bodies: list[str] = []
-    for start in range(0, len(changes), _BATCH):
-        bodies.extend(_hunks_by_git(changes[start : start + _BATCH]))
+    """`make_patch` of many changes; one git process serves a few hundred, and most need none."""
+    bodies: list[str | None] = []
+    for change in changes:
+        _require_utf8(change)
+        bodies.append(_hunks_without_git(change))
+    left = [number for number, body in enumerate(bodies) if body is None]
+    for start in range(0, len(left), _BATCH):
+        batch = left[start : start + _BATCH]
+        for number, body in zip(batch, _hunks_by_git([changes[one] for one in batch]), strict=True):
+            bodies[number] = body
     return tuple(_header(change.path) + body if body else "" for change, body in zip(changes, bodies, strict=True))
 
 
+def _hunks_without_git(change: FileChange) -> str | None:
+    if _DRIVERS.get(PurePosixPath(change.path).suffix) != "python":
+        return None
+    hunks = evident_hunks(change.before, change.after)
+    return None if hunks is None else hunks.decode("utf-8", errors="ignore")
+
+
 def _hunks_by_git(changes: Sequence[FileChange]) -> list[str]:
-    for change in changes:
-        _require_utf8(change)
     with tempfile.TemporaryDirectory(prefix="gymforge-diff-") as scratch:
         root = Path(scratch).resolve()
         names = [_scratch_name(number, change.path) for number, change in enumerate(changes)]
         for side in ("a", "b"):
             (root / side).mkdir()
+        clean: dict[bytes, Path] = {}
         for name, change in zip(names, changes, strict=True):
-            (root / "a" / name).write_bytes(change.before)
+            first = clean.setdefault(change.before, root / "a" / name)
+            if first.exists():
+                (root / "a" / name).hardlink_to(first)
+            else:
+                first.write_bytes(change.before)
             (root / "b" / name).write_bytes(change.after)
         output = _run_git(root)
     by_name: dict[str, list[bytes]] = {}

@@ -105,8 +105,11 @@ def _handlers(transformer: type[libcst.CSTTransformer]) -> Mapping[type[libcst.C
     for name in dir(transformer):
         if getattr(transformer, name) is getattr(libcst.CSTTransformer, name, None):
             continue
-        if name.startswith("leave_") and getattr(libcst, name.removeprefix("leave_"), None) in _HANDLED:
-            found[getattr(libcst, name.removeprefix("leave_"))] = name
+        kind = getattr(libcst, name.removeprefix("leave_"), None)
+        if name.startswith("leave_") and kind in _HANDLED:
+            found[kind] = name
+        elif name.startswith("leave_") and kind is None:
+            continue  # a kind of node that libcst does not have: it is never called
         elif name.startswith(("visit_", "leave_", "on_")):
             raise Unwalkable
     return found
