@@ -4,7 +4,7 @@ The rows around an entity are copied, so the file's new tree is known once the e
 tokenizer stands in the same state as in the clean file: at the beginning of a line, inside of the same blocks. If the
 new rows alone, in a block of their indentation, are one whole definition, they end in that state too. So all tokens
 around them are as before, and the grammar has one definition in place of another. The compiler then sees the same
-scopes around it, as long as its header, which is evaluated in them, is the same.
+scopes around it, as long as what its header does in these, where it is evaluated, is the same.
 
 Every answer is either certain or none: whoever gets none reads the whole file.
 """
@@ -12,6 +12,7 @@ Every answer is either certain or none: whoever gets none reads the whole file.
 import __future__
 
 import ast
+import re
 import warnings
 from functools import cached_property
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ from synthesis.source import SourceText
 
 _ANNOTATIONS = __future__.annotations.compiler_flag
 _OTHER_GRAMMAR = __future__.barry_as_FLUFL.compiler_flag
+
+_DECLARATION = re.compile(r"\b(global|nonlocal)\b")
 
 _Node = TypeVar("_Node", bound=ast.AST)
 
@@ -63,7 +66,7 @@ class CleanFile:
 
     def compiles_alone(self, entity: SourceEntity, node: Definition) -> bool:
         """Whether the file is sure to compile with `node` in place of the entity."""
-        if not _same_header(entity.node, node) and (entity.around or "global" in self.source.text):
+        if not _same_header(entity.node, node) and (_reaches_out(node) or _DECLARATION.search(self.source.text)):
             return False
         inner: Definition = node
         for outer in reversed(entity.around):
@@ -95,6 +98,12 @@ def _same_header(old: Definition, new: Definition) -> bool:
     """Whether all that is evaluated in the scopes around the definition is the same, decorators apart."""
     bodiless: dict[str, Any] = {"body": [], "decorator_list": []}
     return same_tree(_copy(old, **bodiless), _copy(new, **bodiless))
+
+
+def _reaches_out(node: Definition) -> bool:
+    """Whether the header may make another kind of scope of what is around it, or bind a name there."""
+    header = ast.walk(_copy(node, body=[], decorator_list=[]))
+    return any(isinstance(one, ast.NamedExpr | ast.Yield | ast.YieldFrom | ast.Await) for one in header)
 
 
 def _emptied(outer: Definition, inner: Definition) -> Definition:

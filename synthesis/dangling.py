@@ -13,10 +13,14 @@ A use in a function of another class, through an unknown object, is what a test 
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+_Fact = TypeVar("_Fact")
 
 
 class _Classes(NamedTuple):
@@ -53,7 +57,7 @@ class _Classes(NamedTuple):
 
 def dangling_reference(module: ast.Module, old: ast.ClassDef, new: ast.ClassDef) -> str:
     """What still uses something that `new`, which stands in `module` in place of `old`, has lost; empty if nothing."""
-    classes = _Classes({node.name: node for node in reversed(list(ast.walk(module))) if isinstance(node, ast.ClassDef)})
+    classes = _Classes({node.name: node for node in reversed(list(_classes(module)))})
     own = _defined(old)
     early = _used_too_early(new, own, module) - _used_too_early(old, own, module)
     if early:
@@ -65,6 +69,19 @@ def dangling_reference(module: ast.Module, old: ast.ClassDef, new: ast.ClassDef)
     if len(new.bases) < len(old.bases):
         return _use_of_lost_base(module, new, classes)
     return ""
+
+
+def _classes(module: ast.Module) -> Iterator[ast.ClassDef]:
+    """All classes, in the order of `ast.walk`; expressions, which hold none, are not walked."""
+    pending: deque[ast.AST] = deque([module])
+    while pending:
+        node = pending.popleft()
+        if isinstance(node, ast.ClassDef):
+            yield node
+        for name in ("body", "handlers", "cases", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list):
+                pending.extend(block)
 
 
 def _bound(node: ast.ClassDef) -> set[str]:
@@ -126,7 +143,7 @@ def _arguments(arguments: ast.arguments) -> list[ast.arg]:
 
 def _used_too_early(node: ast.ClassDef, own: set[str], module: ast.Module) -> set[str]:
     """Names of the class's own that its body reads above their definition, and that nothing around it has."""
-    elsewhere = set(dir(builtins)) | {name for statement in module.body for name in _defined_by(statement)}
+    elsewhere = set(dir(builtins)).union(*(_remembered(_defined_by, statement) for statement in module.body))
     defined: set[str] = set()
     early: set[str] = set()
     for statement in node.body:
@@ -139,11 +156,8 @@ def _used_too_early(node: ast.ClassDef, own: set[str], module: ast.Module) -> se
 
 def _attributes_used(module: ast.Module, node: ast.ClassDef, classes: _Classes) -> set[str]:
     """Attributes read through the class's name anywhere, or through an instance in the class and its heirs."""
-    used = {
-        child.attr
-        for child in ast.walk(module)
-        if isinstance(child, ast.Attribute) and isinstance(child.value, ast.Name) and child.value.id == node.name
-    }
+    everywhere = [_remembered(_attributes_by_name, statement) for statement in module.body]
+    used = {attribute for by_name in everywhere for attribute in by_name.get(node.name, ())}
     for heir in [node, *classes.derived_from(node.name)]:
         own = {"self", "cls"} | {
             method.args.args[0].arg for method in heir.body if isinstance(method, _FUNCTIONS) and method.args.args
@@ -154,6 +168,26 @@ def _attributes_used(module: ast.Module, node: ast.ClassDef, classes: _Classes) 
                 through_super = heir is not node and _is_call_of(child.value, "super")
                 used |= {child.attr} if through_super or _is_own(child.value, own) else set()
     return used
+
+
+def _attributes_by_name(statement: ast.stmt) -> dict[str, set[str]]:
+    """What is read or set as `name.attribute` anywhere in the statement."""
+    found: dict[str, set[str]] = {}
+    for child in ast.walk(statement):
+        if isinstance(child, ast.Attribute) and isinstance(child.value, ast.Name):
+            found.setdefault(child.value.id, set()).add(child.attr)
+    return found
+
+
+_KNOWN: WeakKeyDictionary[ast.stmt, dict[object, object]] = WeakKeyDictionary()
+
+
+def _remembered(fact: Callable[[ast.stmt], _Fact], statement: ast.stmt) -> _Fact:
+    """A fact of a statement, which the trees of all rewrites of one file share."""
+    known = _KNOWN.setdefault(statement, {})
+    if fact not in known:
+        known[fact] = fact(statement)
+    return cast("_Fact", known[fact])
 
 
 def _is_own(node: ast.expr, names: set[str]) -> bool:
@@ -197,6 +231,5 @@ def _use_of_lost_base(module: ast.Module, node: ast.ClassDef, classes: _Classes)
 def _at_import(module: ast.Module) -> Iterator[ast.AST]:
     """Everything that is evaluated when the module is imported, bodies of classes included."""
     yield from _executed(module.body)
-    pending = [child for child in ast.walk(module) if isinstance(child, ast.ClassDef)]
-    for node in pending:
+    for node in _classes(module):
         yield from _executed(node.body)

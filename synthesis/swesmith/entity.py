@@ -109,11 +109,10 @@ class ModifierEntity(CodeEntity):  # type: ignore[misc]
 
 def modifier_entity(entity: SourceEntity) -> ModifierEntity:
     """The same object for all strategies that look at one entity in turn."""
-    last = _LAST.get(entity.node)
-    if last is None:
-        _LAST.clear()
-        last = _LAST[entity.node] = ModifierEntity(entity)
-    return last
+    last = _LAST.pop(entity.node, None)
+    _LAST.clear()
+    return _LAST.setdefault(entity.node, last or ModifierEntity(entity))
 
 
 _LAST: dict[ast.AST, ModifierEntity] = {}
+"""The entity that was asked for last, by its node."""
