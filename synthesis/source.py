@@ -1,6 +1,7 @@
 """A Python file as its own lines: exact text, line ends and indentation, cut into logical lines of tokens."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, zip_longest
@@ -90,7 +91,8 @@ class SourceText:
         """Rows `first..last`, which are whole statements, as `text`: each row with less white space in front."""
         part = SourceText(text)
         cut = [len(self.rows[row]) - len(part.rows[row - first]) for row in range(first, last + 1)]
-        statements = [one for one in self.statements if first <= one.row <= last]
+        start = bisect_left(self.statements, first, key=lambda one: one.row)
+        statements = self.statements[start : bisect_right(self.statements, last, key=lambda one: one.row)]
         base = statements[0].depth
         part.statements = [
             Statement(

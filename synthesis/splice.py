@@ -6,6 +6,7 @@ in changed lines only the tokens that differ are replaced; only lines without an
 """
 
 import tokenize
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -71,7 +72,9 @@ class _Clean(NamedTuple):
 @lru_cache(maxsize=2)
 def _clean(source: SourceText, first: int, last: int, text: str) -> _Clean:
     """All rewrites of one entity come before those of the next, so a small cache cuts each entity once."""
-    lines = [line for line in source.logical_lines if first <= line.first <= last]
+    every = source.logical_lines
+    start = bisect_left(every, first, key=lambda line: line.first)
+    lines = list(every[start : bisect_right(every, last, key=lambda line: line.first)])
     base = lines[0].depth
     lines = [line._replace(depth=line.depth - base) for line in lines]
     lines[0] = lines[0]._replace(lead=lines[0].first)
