@@ -34,7 +34,7 @@ import time
 import types
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
@@ -139,9 +139,7 @@ def ours(tree: Path, profile: Any, seed: int, strategies: tuple[str, ...] | None
     import synthesis.swesmith.comparison  # noqa: F401
     from synthesis.generate import generate
 
-    return timed(
-        lambda: len(generate(tree, profile, seed=seed, strategies=strategies, workers=workers).candidates)
-    )
+    return timed(lambda: len(generate(tree, profile, seed=seed, strategies=strategies, workers=workers).candidates))
 
 
 def source_files(tree: Path, profile: Any) -> list[Path]:
@@ -180,3 +178,127 @@ def python_adapter() -> types.ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def compare(tree: Path, profile: Any, seed: int) -> dict[str, Any]:
+    """Every mutant of SWE-smith's that is whole, looked for among ours."""
+    from swesmith.bug_gen.procedural import MAP_EXT_TO_MODIFIERS
+
+    from synthesis.generate import generate
+
+    made = generate(tree, profile, seed=seed, strategies=registered())
+    counts: Counter[str] = Counter()
+    missing: list[str] = []
+    for path in source_files(tree, profile):
+        name = str(path.relative_to(tree))
+        ours = Ours.of(path.read_bytes(), [one for one in made.candidates if one.entity.path == name])
+        refused = {(one.strategy, one.entity): one.reason.value for one in made.rejected if one.path == name}
+        entities: list[Any] = []
+        python_adapter().get_entities_from_file_py(entities, str(path), -1)
+        places = dotted_names(ast.parse(path.read_text("utf-8")))
+        for entity in entities:
+            for modifier in MAP_EXT_TO_MODIFIERS[".py"]:
+                strategy = modifier.name.removeprefix("func_pm_")
+                dotted, ordinal = places[entity.line_start]
+                if not modifier.can_change(entity):
+                    continue
+                kind, text = mutant(entity, modifier, path, (seed, strategy, name, dotted, ordinal))
+                if kind == "whole":
+                    kind = ours.verdict(text, strategy, entity.line_start, refused.get((strategy, dotted), "missing"))
+                counts[kind] += 1
+                if kind == "missing":
+                    missing.append(f"{strategy} {name}:{entity.line_start} {dotted}")
+    counts["missing"] += 0
+    return dict(sorted(counts.items())) | {"list_of_missing": missing}
+
+
+def mutant(entity: Any, modifier: Any, path: Path, place: tuple[Any, ...]) -> tuple[str, str]:
+    """What came of SWE-smith's modifier, and the whole file with its mutant."""
+    from synthesis.identity import derive_seed
+
+    fresh = type(modifier)(likelihood=modifier.likelihood)
+    fresh.rand = random.Random(derive_seed(*place))
+    bug = fresh.modify(entity)
+    if bug is None:
+        return "none", ""
+    text, unchanged = put_back(path, entity, bug.rewrite), put_back(path, entity, entity.src_code)
+    if tree_of(text) is None:
+        return "broken: the file does not parse", ""
+    if tree_of(unchanged) != tree_of(path.read_text("utf-8")):
+        return "broken: cutting it out changes the entity", ""
+    return "whole", text
+
+
+def put_back(path: Path, entity: Any, source: str) -> str:
+    """The file with a new entity, as SWE-smith's patches make it."""
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    indent = " " * entity.indent_level * entity.indent_size
+    new = [indent + row if row.strip() else row for row in source.splitlines(keepends=True)]
+    last = lines[entity.line_end - 1]
+    new[-1] = new[-1].rstrip("\n") + "\n" * (len(last) - len(last.rstrip("\n")))
+    return "".join([*lines[: entity.line_start - 1], *new, *lines[entity.line_end :]])
+
+
+def tree_of(text: str) -> str | None:
+    """A key of the syntax tree, positions apart."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.dump(ast.parse(text))
+        except (SyntaxError, ValueError):
+            return None
+
+
+class Ours(NamedTuple):
+    """Our candidates of one file."""
+
+    clean: str
+    by_place: dict[tuple[str, int], list[str]]
+    """Files that a strategy makes of the entity whose `def` or `class` stands in that line."""
+
+    @classmethod
+    def of(cls, clean: bytes, candidates: list[Any]) -> "Ours":
+        from extractors.diff import apply_patch
+
+        made: dict[tuple[str, int], list[str]] = {}
+        for one in candidates:
+            # The span starts with the decorators.
+            lines = clean.decode().split("\n")
+            line = one.entity.span.start_line
+            while not lines[line - 1].lstrip().startswith(("def ", "class ", "async ")):
+                line += 1
+            made.setdefault((one.strategy, line), []).append(apply_patch(clean, one.bug_patch).decode())
+        return cls(clean.decode(), made)
+
+    def verdict(self, text: str, strategy: str, line: int, reason: str) -> str:
+        wanted = tree_of(text)
+        if wanted in {tree_of(one) for one in self.by_place.get((strategy, line), ())}:
+            return "same"
+        if reason == "no_op" or reason == "reformatting":
+            return f"refused: {reason}" if wanted == tree_of(self.clean) else "missing"
+        if reason == "duplicate":
+            every = {tree_of(one) for several in self.by_place.values() for one in several}
+            return "refused: duplicate" if wanted in every else "missing"
+        return "missing" if reason == "missing" else f"refused: {reason}"
+
+
+def dotted_names(tree: ast.Module) -> dict[int, tuple[str, int]]:
+    """Line of a `def` or `class` to its dotted name, and how many of that name stand above it."""
+    found: dict[int, tuple[str, int]] = {}
+    seen: Counter[str] = Counter()
+
+    def visit(parent: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(parent):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found[child.lineno] = (prefix + child.name, seen[prefix + child.name])
+                seen[prefix + child.name] += 1
+                visit(child, f"{prefix}{child.name}.")
+            elif not isinstance(child, ast.expr):
+                visit(child, prefix)
+
+    visit(tree, "")
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -33,6 +33,8 @@ class SourceEntity(NamedTuple):
     """Its last physical row."""
     around: tuple[Definition, ...]
     """The definitions that it stands in, outermost first."""
+    moved: tuple[int, ...]
+    """Characters by which each row of the text stands further left than in the file."""
 
 
 def parse(source: str) -> ast.Module:
@@ -74,8 +76,10 @@ def extract_entities(path: str, source: SourceText, tree: ast.Module) -> tuple[S
             language=Language.PYTHON,
             complexity=cyclomatic_complexity(node),
         )
-        text = _dedented(source, first, last, inside_strings)
-        entities.append(SourceEntity(entity, seen.get(name, 0), node, text, first, last, around))
+        rows = _dedented(source, first, last, inside_strings)
+        text = "\n".join(rows) + "\n"
+        moved = tuple([len(source.rows[first + number]) - len(row) for number, row in enumerate(rows)])
+        entities.append(SourceEntity(entity, seen.get(name, 0), node, text, first, last, around, moved))
         seen[name] = seen.get(name, 0) + 1
     return tuple(entities)
 
@@ -117,7 +121,7 @@ def _span(source: SourceText, node: Definition) -> Span:
     )
 
 
-def _dedented(source: SourceText, first: int, last: int, inside_strings: set[int]) -> str:
+def _dedented(source: SourceText, first: int, last: int, inside_strings: set[int]) -> list[str]:
     prefix = source.indent_of(first)
     rows = []
     for row in range(first, last + 1):
@@ -125,7 +129,7 @@ def _dedented(source: SourceText, first: int, last: int, inside_strings: set[int
         if row not in inside_strings:
             text = source.indent_of(row).removeprefix(prefix) + text.lstrip(" \t\f")
         rows.append(text)
-    return "\n".join(rows) + "\n"
+    return rows
 
 
 def cyclomatic_complexity(node: Definition) -> int:

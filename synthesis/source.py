@@ -87,17 +87,17 @@ class SourceText:
         known = relex(old.rows, old.statements, self.rows) if old is not None else None
         return lex(self.rows, self.normalised) if known is None else known
 
-    def part(self, text: str, first: int, last: int) -> "SourceText":
-        """Rows `first..last`, which are whole statements, as `text`: each row with less white space in front."""
+    def part(self, text: str, first: int, moved: Sequence[int]) -> "SourceText":
+        """Rows from `first` on, which are whole statements, as `text`, where each row is moved to the left."""
         part = SourceText(text)
-        cut = [len(self.rows[row]) - len(part.rows[row - first]) for row in range(first, last + 1)]
+        last = first + len(moved) - 1
         start = bisect_left(self.statements, first, key=lambda one: one.row)
         statements = self.statements[start : bisect_right(self.statements, last, key=lambda one: one.row)]
         base = statements[0].depth
         part.statements = [
             Statement(
                 tuple(
-                    Token(t, a - first, b - cut[a - first], c - first, d - cut[c - first])
+                    Token(t, a - first, b - moved[a - first], c - first, d - moved[c - first])
                     for t, a, b, c, d in one.tokens
                 ),
                 one.depth - base,

@@ -47,7 +47,7 @@ def splice(source: SourceText, entity: SourceEntity, rewrite: str, *, by_token: 
     Raises:
         LexingError: the tokenizer does not take the rewrite, or it is not one block of lines.
     """
-    clean = _clean(source, entity.first, entity.last, entity.text)
+    clean = _clean(source, entity.first, entity.text, entity.moved)
     rewritten = SourceText(rewrite, version_of=clean.text)
     new_lines = rewritten.logical_lines
     if not new_lines or any(line.depth == 0 for line in new_lines[_header_size(new_lines) :]):
@@ -70,16 +70,16 @@ class _Clean(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def _clean(source: SourceText, first: int, last: int, text: str) -> _Clean:
+def _clean(source: SourceText, first: int, text: str, moved: tuple[int, ...]) -> _Clean:
     """All rewrites of one entity come before those of the next, so a small cache cuts each entity once."""
-    every = source.logical_lines
+    every, last = source.logical_lines, first + len(moved) - 1
     start = bisect_left(every, first, key=lambda line: line.first)
     lines = list(every[start : bisect_right(every, last, key=lambda line: line.first)])
     base = lines[0].depth
     lines = [line._replace(depth=line.depth - base) for line in lines]
     lines[0] = lines[0]._replace(lead=lines[0].first)
     lines[-1] = lines[-1]._replace(tail=lines[-1].last)
-    return _Clean(source.part(text, first, last), tuple(lines))
+    return _Clean(source.part(text, first, moved), tuple(lines))
 
 
 def _header_size(lines: Sequence[LogicalLine]) -> int:

@@ -37,6 +37,14 @@ class BugStrategy(Protocol):
         """`name==version` of the library that it comes from."""
         ...
 
+    def applies_to(self, entity: "SourceEntity") -> bool:
+        """Whether there may be anything to rewrite in `entity`; asked first, for it is no in most cases.
+
+        Raises:
+            StrategyError: the strategy cannot deal with this entity.
+        """
+        ...
+
     def propose(self, entity: "SourceEntity", *, rng: random.Random) -> Iterable[Rewrite]:
         """Rewrites of `entity`; the same entity and state of `rng` give the same rewrites in the same order.
 

@@ -103,8 +103,10 @@ def _bugs(piece: Piece, file: CleanFile, entities: Sequence[SourceEntity]) -> It
     for entity in entities:
         for strategy in strategies:
             name = entity.entity.name
-            own_seed = derive_seed(piece.seed, strategy.name, file.path, name, entity.ordinal)
             try:
+                if not strategy.applies_to(entity):
+                    continue
+                own_seed = derive_seed(piece.seed, strategy.name, file.path, name, entity.ordinal)
                 for rewrite in strategy.propose(entity, rng=random.Random(own_seed)):  # noqa: S311
                     screened = screen(file, entity, rewrite.text)
                     if isinstance(screened, Refusal):

@@ -6,6 +6,7 @@ environment, change no directory and open no connection, which its profiles, dri
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module, metadata
 from typing import Any, NamedTuple
@@ -30,24 +31,38 @@ class ModifierStrategy(NamedTuple):
     def generator(self) -> str:
         return f"swesmith=={metadata.version('swesmith')}"
 
+    def applies_to(self, entity: SourceEntity) -> bool:
+        """Whether the modifier says that it can change the entity.
+
+        Raises:
+            StrategyError: the modifier raised.
+        """
+        with _one_error():
+            return bool(_any(self.modifier).can_change(_load("synthesis.swesmith.entity:modifier_entity")(entity)))
+
     def propose(self, entity: SourceEntity, *, rng: random.Random) -> Iterator[Rewrite]:
         """At most one rewrite.
 
         Raises:
             StrategyError: the modifier raised.
         """
-        code = _load("synthesis.swesmith.entity:modifier_entity")(entity)
-        try:
-            if not _any(self.modifier).can_change(code):
-                return
+        if not self.applies_to(entity):
+            return
+        with _one_error():
             modifier = _load(self.modifier)(likelihood=self.likelihood)
             modifier.rand = rng
             text = _load("synthesis.swesmith.rewriting:rewrite")(modifier, entity, sight=self.sight)
-        except Exception as error:
-            # The one broad catch of this package: third-party code works on arbitrary source, and may raise anything.
-            raise StrategyError(f"{type(error).__name__}: {error}") from error
         if text is not None:
             yield Rewrite(text, str(modifier.explanation))
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # The one broad catch of this package: third-party code works on arbitrary source, and may raise anything.
+        raise StrategyError(f"{type(error).__name__}: {error}") from error
 
 
 @cache

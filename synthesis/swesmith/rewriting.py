@@ -20,7 +20,7 @@ def rewrite(modifier: PythonProceduralModifier, entity: SourceEntity, *, sight: 
     state = modifier.rand.getstate()
     try:
         return _rewrite(modifier, entity.text, fold(entity, sight))
-    except Unwalkable:
+    except (Unwalkable, libcst.CSTValidationError):
         modifier.rand.setstate(state)
         bug = modifier.modify(modifier_entity(entity))
         return None if bug is None else str(bug.rewrite)
