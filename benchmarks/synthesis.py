@@ -1,6 +1,6 @@
 """Time our synthesis and SWE-smith's own generation on one repository, and compare what they make.
 
-    python benchmarks/synthesis.py https://github.com/mahmoud/boltons --json
+    python -m benchmarks.synthesis https://github.com/mahmoud/boltons --json
 
 SWE-smith runs as shipped: its adapter's `get_entities_from_file` over the repository's source files (the same files
 that ours reads, tests excluded), then, as its procedural `generate` does without limits, every registered modifier on
@@ -9,38 +9,29 @@ It has no option for more than one process. Cloning is left out on both sides, a
 second process. Every measurement has a process of its own. Ours is timed with the 13 modifiers that SWE-smith
 registers, and with all strategies; a candidate of ours is one that was screened, proven and deduplicated.
 
-The mutants of the timed runs cannot be compared one by one: SWE-smith's modifiers are module-level objects, of which
-each draws from one stream of random numbers for all entities, so that a mutant depends on which entities came before.
-To compare, a fresh modifier of SWE-smith's, with the random numbers that ours has for that entity and modifier, rewrites
-SWE-smith's own entity by SWE-smith's own `modify`, and the change is put into the file as its patches do it. Wherever
-the file still parses, and the entity was not already damaged by being cut out and put back unchanged, ours must hold a
-candidate of the same modifier with the same syntax tree of the whole file, or have refused it with a reason. `same` and
-`refused` count these; the reasons `no_op` and `duplicate` are checked too. Whatever is left is `missing` and listed.
+What the two make is compared as `benchmarks/mutants.py` says; the exit code is 1 where a mutant of SWE-smith's is
+missing.
 """
 
 import argparse
-import ast
-import importlib.util
-import io
 import json
 import os
 import platform
-import random
 import resource
 import statistics
 import sys
 import tempfile
 import time
-import types
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stdout
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from benchmarks.mutants import compare, python_adapter, registered, source_files
 
 
 def main() -> None:
@@ -49,7 +40,7 @@ def main() -> None:
     parser.add_argument("--ref", help="branch, tag or commit; the default branch without it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes of ours, beside a run with one")
-    parser.add_argument("--rounds", type=int, default=3, help="of ours; SWE-smith runs once")
+    parser.add_argument("--rounds", type=int, default=3, help="of everything, in turn")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gymforge-benchmark-") as scratch:
@@ -68,23 +59,27 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 
     checkout = acquire(options.repo, ref=options.ref, cache_dir=scratch / "cache", destination=scratch / "tree")
     profile = profile_repository(checkout.path)
-    theirs = apart(shipped, checkout.path, profile, scratch)
-    figures = {
+    tasks: dict[str, Callable[[], Run]] = {"swesmith, 1": partial(apart, shipped, checkout.path, profile)}
+    for name, strategies in (("registered", registered()), ("all", None)):
+        for workers in (1, options.workers):
+            task = partial(apart, ours, checkout.path, profile, options.seed, strategies, workers)
+            tasks[f"{name}, {workers}"] = task
+    # One after the other in each round, so that all meet the same machine.
+    rounds = [{name: task() for name, task in tasks.items()} for _ in range(options.rounds)]
+    base = Figures.of([one["swesmith, 1"] for one in rounds])
+    found = {name: Figures.of([one[name] for one in rounds]) for name in tasks}
+    return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.platform()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
         "repo": f"{checkout.ref.name} {checkout.ref.commit[:12]}",
-        "swesmith": theirs.figures(),
+        "rounds": options.rounds,
+        **{name: figures.shown(base) for name, figures in found.items()},
+        "scaling_by_wall": {
+            name: round(found[f"{name}, 1"].wall_s.median / found[f"{name}, {options.workers}"].wall_s.median, 2)
+            for name in ("registered", "all")
+        },
+        "mutants": apart(compare, checkout.path, profile, options.seed),
     }
-    for name, strategies in (("registered", registered()), ("all", None)):
-        for workers in (1, options.workers):
-            rounds = [
-                apart(ours, checkout.path, profile, options.seed, strategies, workers) for _ in range(options.rounds)
-            ]
-            figures[f"ours, {name}, {workers}"] = summary(rounds, theirs)
-    one, more = figures["ours, all, 1"], figures[f"ours, all, {options.workers}"]
-    figures["scaling"] = round(one["wall_s"]["median"] / more["wall_s"]["median"], 2)
-    figures["mutants"] = apart(compare, checkout.path, profile, options.seed)
-    return figures
 
 
 class Run(NamedTuple):
@@ -93,22 +88,38 @@ class Run(NamedTuple):
     cpu_s: float
     """Of all processes, git included."""
 
-    def figures(self) -> dict[str, float]:
-        rates = {"per_s": self.candidates / self.wall_s, "per_cpu_s": self.candidates / self.cpu_s}
-        return self._asdict() | {name: round(value, 1) for name, value in rates.items()}
+
+class Spread(NamedTuple):
+    median: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Spread":
+        return cls(*(round(one, 2) for one in (statistics.median(values), min(values), max(values))))
 
 
-def summary(rounds: list[Run], theirs: Run) -> dict[str, Any]:
-    found: dict[str, Any] = {"candidates": rounds[0].candidates}
-    for name in ("wall_s", "cpu_s"):
-        values = [getattr(one, name) for one in rounds]
-        found[name] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    middle = Run(rounds[0].candidates, found["wall_s"]["median"], found["cpu_s"]["median"]).figures()
-    base = theirs.figures()
-    found |= {name: middle[name] for name in ("per_s", "per_cpu_s")}
-    found["times_swesmith_by_wall"] = round(middle["per_s"] / base["per_s"], 1)
-    found["times_swesmith_by_cpu"] = round(middle["per_cpu_s"] / base["per_cpu_s"], 1)
-    return found
+class Figures(NamedTuple):
+    candidates: int
+    wall_s: Spread
+    cpu_s: Spread
+
+    @classmethod
+    def of(cls, runs: list[Run]) -> "Figures":
+        return cls(runs[0].candidates, *(Spread.of([getattr(one, of) for one in runs]) for of in ("wall_s", "cpu_s")))
+
+    def shown(self, base: "Figures") -> dict[str, Any]:
+        rates = [self.candidates / time.median for time in (self.wall_s, self.cpu_s)]
+        theirs = [base.candidates / time.median for time in (base.wall_s, base.cpu_s)]
+        return {
+            "candidates": self.candidates,
+            "wall_s": self.wall_s._asdict(),
+            "cpu_s": self.cpu_s._asdict(),
+            "a_second": round(rates[0], 1),
+            "a_cpu_second": round(rates[1], 1),
+            "times_swesmith_by_wall": round(rates[0] / theirs[0], 1),
+            "times_swesmith_by_cpu": round(rates[1] / theirs[1], 1),
+        }
 
 
 def apart(task: Callable[..., Any], *arguments: object) -> Any:
@@ -127,12 +138,6 @@ def timed(work: Callable[[], int]) -> Run:
     return Run(count, round(time.perf_counter() - started, 2), round(cpu() - before, 2))
 
 
-def registered() -> tuple[str, ...]:
-    from synthesis.strategy import strategy_names
-
-    return tuple(name for name in strategy_names() if name != "flip_operators")
-
-
 def ours(tree: Path, profile: Any, seed: int, strategies: tuple[str, ...] | None, workers: int) -> Run:
     import libcst  # noqa: F401
 
@@ -142,13 +147,7 @@ def ours(tree: Path, profile: Any, seed: int, strategies: tuple[str, ...] | None
     return timed(lambda: len(generate(tree, profile, seed=seed, strategies=strategies, workers=workers).candidates))
 
 
-def source_files(tree: Path, profile: Any) -> list[Path]:
-    left_out = {*profile.excluded, *profile.test_files}
-    return [tree / path for path in sorted(profile.source_files) if path not in left_out and path.endswith(".py")]
-
-
-def shipped(tree: Path, profile: Any, scratch: Path) -> Run:
-    os.chdir(scratch)  # its patches and its log folder have relative paths
+def shipped(tree: Path, profile: Any) -> Run:
     from swesmith.bug_gen.procedural import MAP_EXT_TO_MODIFIERS
     from swesmith.bug_gen.procedural.generate import _process_candidate
 
@@ -159,145 +158,14 @@ def shipped(tree: Path, profile: Any, scratch: Path) -> Run:
         for path in source_files(tree, profile):
             read(entities, str(path), -1)
         return sum(
-            bool(_process_candidate(entity, modifier, scratch / "logs", str(tree)))
+            bool(_process_candidate(entity, modifier, Path(logs), str(tree)))
             for modifier in MAP_EXT_TO_MODIFIERS[".py"]
             for entity in [one for one in entities if modifier.can_change(one)]
         )
 
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory() as logs, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return timed(work)
-
-
-def python_adapter() -> types.ModuleType:
-    """SWE-smith's module for Python entities, without its siblings, whose grammars may be missing."""
-    sys.modules.setdefault("astor", types.ModuleType("astor"))  # only asked for stubs, which nothing here makes
-    folder = importlib.util.find_spec("swesmith").submodule_search_locations[0]
-    spec = importlib.util.spec_from_file_location("swesmith_python", Path(folder) / "bug_gen/adapters/python.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def compare(tree: Path, profile: Any, seed: int) -> dict[str, Any]:
-    """Every mutant of SWE-smith's that is whole, looked for among ours."""
-    from swesmith.bug_gen.procedural import MAP_EXT_TO_MODIFIERS
-
-    from synthesis.generate import generate
-
-    made = generate(tree, profile, seed=seed, strategies=registered())
-    counts: Counter[str] = Counter()
-    missing: list[str] = []
-    for path in source_files(tree, profile):
-        name = str(path.relative_to(tree))
-        ours = Ours.of(path.read_bytes(), [one for one in made.candidates if one.entity.path == name])
-        refused = {(one.strategy, one.entity): one.reason.value for one in made.rejected if one.path == name}
-        entities: list[Any] = []
-        python_adapter().get_entities_from_file_py(entities, str(path), -1)
-        places = dotted_names(ast.parse(path.read_text("utf-8")))
-        for entity in entities:
-            for modifier in MAP_EXT_TO_MODIFIERS[".py"]:
-                strategy = modifier.name.removeprefix("func_pm_")
-                dotted, ordinal = places[entity.line_start]
-                if not modifier.can_change(entity):
-                    continue
-                kind, text = mutant(entity, modifier, path, (seed, strategy, name, dotted, ordinal))
-                if kind == "whole":
-                    kind = ours.verdict(text, strategy, entity.line_start, refused.get((strategy, dotted), "missing"))
-                counts[kind] += 1
-                if kind == "missing":
-                    missing.append(f"{strategy} {name}:{entity.line_start} {dotted}")
-    counts["missing"] += 0
-    return dict(sorted(counts.items())) | {"list_of_missing": missing}
-
-
-def mutant(entity: Any, modifier: Any, path: Path, place: tuple[Any, ...]) -> tuple[str, str]:
-    """What came of SWE-smith's modifier, and the whole file with its mutant."""
-    from synthesis.identity import derive_seed
-
-    fresh = type(modifier)(likelihood=modifier.likelihood)
-    fresh.rand = random.Random(derive_seed(*place))
-    bug = fresh.modify(entity)
-    if bug is None:
-        return "none", ""
-    text, unchanged = put_back(path, entity, bug.rewrite), put_back(path, entity, entity.src_code)
-    if tree_of(text) is None:
-        return "broken: the file does not parse", ""
-    if tree_of(unchanged) != tree_of(path.read_text("utf-8")):
-        return "broken: cutting it out changes the entity", ""
-    return "whole", text
-
-
-def put_back(path: Path, entity: Any, source: str) -> str:
-    """The file with a new entity, as SWE-smith's patches make it."""
-    lines = path.read_text("utf-8").splitlines(keepends=True)
-    indent = " " * entity.indent_level * entity.indent_size
-    new = [indent + row if row.strip() else row for row in source.splitlines(keepends=True)]
-    last = lines[entity.line_end - 1]
-    new[-1] = new[-1].rstrip("\n") + "\n" * (len(last) - len(last.rstrip("\n")))
-    return "".join([*lines[: entity.line_start - 1], *new, *lines[entity.line_end :]])
-
-
-def tree_of(text: str) -> str | None:
-    """A key of the syntax tree, positions apart."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.dump(ast.parse(text))
-        except (SyntaxError, ValueError):
-            return None
-
-
-class Ours(NamedTuple):
-    """Our candidates of one file."""
-
-    clean: str
-    by_place: dict[tuple[str, int], list[str]]
-    """Files that a strategy makes of the entity whose `def` or `class` stands in that line."""
-
-    @classmethod
-    def of(cls, clean: bytes, candidates: list[Any]) -> "Ours":
-        from extractors.diff import apply_patch
-
-        made: dict[tuple[str, int], list[str]] = {}
-        for one in candidates:
-            # The span starts with the decorators.
-            lines = clean.decode().split("\n")
-            line = one.entity.span.start_line
-            while not lines[line - 1].lstrip().startswith(("def ", "class ", "async ")):
-                line += 1
-            made.setdefault((one.strategy, line), []).append(apply_patch(clean, one.bug_patch).decode())
-        return cls(clean.decode(), made)
-
-    def verdict(self, text: str, strategy: str, line: int, reason: str) -> str:
-        wanted = tree_of(text)
-        if wanted in {tree_of(one) for one in self.by_place.get((strategy, line), ())}:
-            return "same"
-        if reason == "no_op" or reason == "reformatting":
-            return f"refused: {reason}" if wanted == tree_of(self.clean) else "missing"
-        if reason == "duplicate":
-            every = {tree_of(one) for several in self.by_place.values() for one in several}
-            return "refused: duplicate" if wanted in every else "missing"
-        return "missing" if reason == "missing" else f"refused: {reason}"
-
-
-def dotted_names(tree: ast.Module) -> dict[int, tuple[str, int]]:
-    """Line of a `def` or `class` to its dotted name, and how many of that name stand above it."""
-    found: dict[int, tuple[str, int]] = {}
-    seen: Counter[str] = Counter()
-
-    def visit(parent: ast.AST, prefix: str) -> None:
-        for child in ast.iter_child_nodes(parent):
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                found[child.lineno] = (prefix + child.name, seen[prefix + child.name])
-                seen[prefix + child.name] += 1
-                visit(child, f"{prefix}{child.name}.")
-            elif not isinstance(child, ast.expr):
-                visit(child, prefix)
-
-    visit(tree, "")
-    return found
 
 
 if __name__ == "__main__":
