@@ -98,7 +98,8 @@ def tree(tmp_path):
 
 
 def test_one_and_four_workers_give_the_same(tree):
-    facts = write(tree, one=MODULE, two=MODULE.replace("mean", "average"), three=MODULE.replace("+", "-"))
+    # Large enough for four processes, and for files to be cut into pieces.
+    facts = write(tree, one=MODULE * 80, two=MODULE.replace("mean", "average") * 60, three=MODULE.replace("+", "-"))
     chosen = ["op_change", "remove_cond", "ctrl_shuffle"]
     made = generate(tree, facts, seed=5, strategies=chosen, workers=4)
     assert made == generate(tree, facts, seed=5, strategies=chosen, workers=1)
@@ -221,6 +222,9 @@ class Proposes:
     def __init__(self, name, *texts, error=None):
         self.name, self._texts, self._error = name, texts, error
 
+    def applies_to(self, entity):
+        return True
+
     def propose(self, entity, *, rng):
         if self._error:
             raise StrategyError(self._error)
@@ -298,8 +302,8 @@ def alive_in_group(group: int) -> list[str]:
 
 @pytest.fixture
 def working(tree, tmp_path):
-    """A process that synthesizes in two others for a long while."""
-    write(tree, **{f"m{number}": MODULE.replace("mean", f"mean{number}") * 30 for number in range(4)})
+    """A process that synthesizes together with another one for a long while."""
+    write(tree, **{f"m{number}": MODULE.replace("mean", f"mean{number}") * 90 for number in range(4)})
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED)
     with (tmp_path / "errors").open("wb") as errors:
@@ -312,7 +316,7 @@ def working(tree, tmp_path):
         )
     assert process.stdout.readline() == "started\n"
     deadline = time.monotonic() + 60
-    while len(workers_of(process.pid)) < 2 and time.monotonic() < deadline:
+    while not workers_of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     yield process
     with contextlib.suppress(ProcessLookupError):

@@ -175,7 +175,7 @@ def test_whatever_a_modifier_raises_becomes_one_error(monkeypatch):
     def fail(*_):
         raise ZeroDivisionError("unlucky")
 
-    monkeypatch.setattr(operations.OperationChangeModifier, "modify", fail)
+    monkeypatch.setattr(operations.OperationChangeModifier.Transformer, "leave_BinaryOperation", fail)
     with pytest.raises(StrategyError, match="ZeroDivisionError: unlucky"):
         list(load_strategy("op_change").propose(entity("Plain.grow"), rng=random.Random(0)))
 
