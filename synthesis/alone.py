@@ -24,6 +24,7 @@ from synthesis.source import SourceText
 _ANNOTATIONS = __future__.annotations.compiler_flag
 _OTHER_GRAMMAR = __future__.barry_as_FLUFL.compiler_flag
 
+_TABS = re.compile(r"[\t\f]")
 _DECLARATION = re.compile(r"\b(global|nonlocal)\b")
 
 _Node = TypeVar("_Node", bound=ast.AST)
@@ -50,10 +51,8 @@ class CleanFile:
 
     def parse_alone(self, entity: SourceEntity, body: str) -> Definition | None:
         """The definition that `body`, in place of the entity's rows, is; without decorators."""
-        rows = self.source.rows
-        continued = bool(entity.first) and rows[entity.first - 1].endswith("\\")
         lines = SourceText(body).normalised
-        if self._flags is None or continued or not lines.endswith("\n") or lines.endswith("\\\n"):
+        if not self._is_whole(entity, lines):
             return None
         try:
             module = parse(f"if 1:\n{lines}" if lines[0].isspace() else lines)
@@ -63,6 +62,20 @@ class CleanFile:
         if lines[0].isspace():
             node = _only(node.body) if isinstance(node, ast.If) and not node.orelse else None
         return node if isinstance(node, Definition) and not node.decorator_list else None
+
+    def is_moved(self, entity: SourceEntity, body: str, rewritten: SourceText) -> bool:
+        """Whether `body` is the rewrite moved to the right, which then has the same tokens, and so the same tree."""
+        indent = self.source.indent_of(entity.first)
+        if not self._is_whole(entity, body) or "\r" in body or _TABS.search(rewritten.text + indent):
+            return False
+        fixed = {row for one in rewritten.statements for token in one.tokens for row in token.inner_rows}
+        rows = [row if not row or at in fixed else indent + row for at, row in enumerate(rewritten.rows)]
+        return "\n".join(rows) + "\n" == body
+
+    def _is_whole(self, entity: SourceEntity, body: str) -> bool:
+        """Whether no line runs over the ends of the entity's rows, as far as backslashes and line ends tell."""
+        continued = bool(entity.first) and self.source.rows[entity.first - 1].endswith("\\")
+        return self._flags is not None and not continued and body.endswith("\n") and not body.endswith("\\\n")
 
     def compiles_alone(self, entity: SourceEntity, node: Definition) -> bool:
         """Whether the file is sure to compile with `node` in place of the entity."""

@@ -27,6 +27,11 @@ class Token(NamedTuple):
     end_row: int
     end_column: int
 
+    @property
+    def inner_rows(self) -> range:
+        """Rows that begin inside of it: those of a string over several rows."""
+        return range(self.row + 1, self.end_row + 1)
+
 
 class Statement(NamedTuple):
     """The tokens of one simple statement line, or of one header of a compound statement."""

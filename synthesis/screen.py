@@ -76,7 +76,9 @@ def _proven(file: CleanFile, entity: SourceEntity, spliced: Spliced, expected: D
     Raises:
         SyntaxError: it does not parse.
     """
-    alone = file.parse_alone(entity, spliced.body)
+    alone: Definition | None = expected
+    if not file.is_moved(entity, spliced.body, spliced.rewritten):
+        alone = file.parse_alone(entity, spliced.body)
     if alone is not None and same_tree(alone, expected) and file.compiles_alone(entity, alone):
         return _Proven(file.with_replaced(entity, alone), True)
     module = parse(SourceText(spliced.text).normalised)

@@ -30,6 +30,8 @@ class Spliced(NamedTuple):
     after: str
     grown: int
     """Number of rows that the entity has more than before."""
+    rewritten: SourceText
+    """The rewrite."""
 
     @property
     def text(self) -> str:
@@ -57,7 +59,7 @@ def splice(source: SourceText, entity: SourceEntity, rewrite: str, *, by_token: 
     body = writer.write(clean.lines, new_lines, matches)
     before = source.bom + source.text[: source.starts[entity.first]]
     grown = len(SourceText(body).rows) - (entity.last - entity.first + 1)
-    return Spliced(before, body, source.text[source.starts[entity.last + 1] :], grown)
+    return Spliced(before, body, source.text[source.starts[entity.last + 1] :], grown, rewritten)
 
 
 class _Clean(NamedTuple):
