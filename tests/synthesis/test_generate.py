@@ -97,13 +97,29 @@ def tree(tmp_path):
     return folder
 
 
-def test_one_and_four_workers_give_the_same(tree):
-    # Large enough for four processes, and for files to be cut into pieces.
-    facts = write(tree, one=MODULE * 80, two=MODULE.replace("mean", "average") * 60, three=MODULE.replace("+", "-"))
+def test_one_and_four_workers_give_the_same(tree, monkeypatch):
+    monkeypatch.setattr(synthesis.generate, "_PROCESS_BYTES", 1000)
+    monkeypatch.setattr(synthesis.generate, "_PIECE_BYTES", 500)
+    facts = write(tree, one=MODULE * 2, two=MODULE.replace("mean", "average"), three=MODULE.replace("+", "-"))
     chosen = ["op_change", "remove_cond", "ctrl_shuffle"]
     made = generate(tree, facts, seed=5, strategies=chosen, workers=4)
     assert made == generate(tree, facts, seed=5, strategies=chosen, workers=1)
     assert made.candidates
+
+
+def test_a_bug_made_twice_by_two_pieces_of_a_file_is_kept_once(tree, monkeypatch):
+    monkeypatch.setattr(synthesis.generate, "_PROCESS_BYTES", 100)
+    monkeypatch.setattr(synthesis.generate, "_PIECE_BYTES", 100)
+    source = "def outer(a):\n    def inner(b):\n        return b > a or b < 2\n    return inner\n"
+    facts = write(tree, one=source, two=source)
+    for seed in range(20):
+        parts, whole = (
+            generate(tree, facts, seed=seed, strategies=["flip_operators"], workers=workers) for workers in (2, 1)
+        )
+        assert parts == whole
+        if CandidateRejection.DUPLICATE in {one.reason for one in whole.rejected}:
+            return
+    pytest.fail("no bug was made twice")
 
 
 def test_another_seed_gives_other_bugs(tree):
@@ -275,7 +291,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from schemas.repo import InstallSpec, RepoProfile
+import synthesis.generate
 from synthesis.generate import generate
+synthesis.generate._PROCESS_BYTES = 1
 if __name__ == "__main__":
     tree = Path(sys.argv[1])
     profile = RepoProfile(language="python", source_files=tuple(sorted(p.name for p in tree.iterdir())), test_files=(),
