@@ -1,11 +1,15 @@
 """Which runs of code a change of a file can alter: bodies of functions, or what runs when the file is loaded."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from extractors.hunks import changed_regions, split_lines
 from extractors.syntax import Definition, definitions, language_of, syntax_of
 from schemas.code import EntityKind
+
+_MAKES_GENERATORS = re.compile(rb"\byield\b")
+"""What makes another thing of a function, without any line of its body being run."""
 
 
 class ChangeScope(NamedTuple):
@@ -16,15 +20,20 @@ class ChangeScope(NamedTuple):
     what is removed from a body can change which of its names are local, or whether it is a generator."""
     at_load: bool
     """Whether something changed that runs when the file is loaded: module level, class bodies, decorators, signatures,
-    default values; or what is in no function that the clean file has."""
+    default values, docstrings, whether a function is a generator; or what is in no function that the clean file has."""
     load_lines: tuple[tuple[int, int], ...]
     """The lines of the file that lie in no function's body; empty where `at_load` is false."""
+
+
+_TEXTS = frozenset({"string", "concatenated_string"})
 
 
 class _Body(NamedTuple):
     name: str
     first_line: int
     last_line: int
+    said_until: int
+    """Last line of what the function says of itself: text that can be read without running it."""
 
     def holds(self, line: int) -> bool:
         return self.first_line <= line <= self.last_line
@@ -39,31 +48,27 @@ def change_scope(path: str, clean: bytes, bugged: bytes, patch: str) -> ChangeSc
     before, after = _bodies(path, clean), _bodies(path, bugged)
     touched: set[_Body] = set()
     at_load = False
-    blank_before, blank_after = _blank(clean), _blank(bugged)
+    old, new = split_lines(clean), split_lines(bugged)
     for region in changed_regions(patch):
+        changed = [*old[region.old_start : region.old_end], *new[region.new_start : region.new_end]]
+        at_load = at_load or any(map(_MAKES_GENERATORS.search, changed))
         for line in range(region.old_start + 1, region.old_end + 1):
-            if line in blank_before:
-                continue
             body = _innermost(before, line)
             touched |= {body} if body else set()
-            at_load = at_load or body is None
+            at_load = at_load or body is None or line <= body.said_until
         for line in range(region.new_start + 1, region.new_end + 1):
-            if line in blank_after:
-                continue
             body = _innermost(after, line)
+            if body is None and not new[line - 1].strip():
+                continue
             same = [one for one in before if body is not None and one.name == body.name]
             touched.update(same)
-            at_load = at_load or not same
-    total = len(split_lines(clean))
+            at_load = at_load or not same or (body is not None and line <= body.said_until)
+    total = len(old)
     return ChangeScope(
         bodies=tuple(sorted({(body.first_line, body.last_line) for body in touched})),
         at_load=at_load,
         load_lines=_outside(before, total) if at_load else (),
     )
-
-
-def _blank(source: bytes) -> set[int]:
-    return {number for number, line in enumerate(split_lines(source), 1) if not line.strip()}
 
 
 def _bodies(path: str, source: bytes) -> tuple[_Body, ...]:
@@ -85,7 +90,11 @@ def _body(item: Definition, field: str) -> _Body | None:
         return None
     header_ends = node.prev_sibling.end_point.row + 1 if node.prev_sibling is not None else 0
     first = max(node.start_point.row + 1, header_ends + 1)
-    return _Body(item.name, first, item.span.end_line) if first <= item.span.end_line else None
+    statement = next(iter(node.named_children), None)
+    only = statement.named_children if statement is not None else []
+    is_text = len(only) == 1 and only[0].type in _TEXTS
+    said_until = node.named_children[0].end_point.row + 1 if is_text else 0
+    return _Body(item.name, first, item.span.end_line, said_until) if first <= item.span.end_line else None
 
 
 def _innermost(bodies: Sequence[_Body], line: int) -> _Body | None:

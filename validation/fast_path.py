@@ -133,7 +133,7 @@ class _Judgement:
     def find(self) -> TestReport | Verdict:
         """The report of all affected tests; a verdict where one of them, or the process, does not end."""
         run = self.run(self.fast.finder, self.selection, scale=1.0)
-        late = [test for test, outcome in run.report.outcomes.items() if outcome is Outcome.TIMED_OUT]
+        late = [test for test in self.selection.tests if run.report.outcomes.get(test) is Outcome.TIMED_OUT]
         for test in late:
             only = self.fast.index.selection([self.fast.index.tests.index(test)])
             if self.run(self.fast.finder, only, scale=ALONE_LIMIT_FACTOR).report.timed_out:
@@ -215,6 +215,8 @@ class _Judgement:
             raise Undecided(f"the warm sandbox was lost: {str(error).partition(chr(10))[0]}") from error
         if run.contradiction:
             raise _Contradicts(run.contradiction)
+        if run.out_of_memory:
+            raise Undecided("memory ran out")
         if any(failure.message.endswith("signal 9") for failure in run.report.failures.values()):
             raise Undecided("a test process was killed, for want of memory perhaps")
         return run

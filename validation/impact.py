@@ -43,7 +43,8 @@ class ImpactMap(Model):
     """Path to line to numbers of the tests that execute it; of all tests of a file where the two orders in which its
     tests ran do not agree about a line, for then something lasts from test to test (a cache, a shared fixture)."""
     load_lines: Mapping[str, Mapping[int, tuple[int, ...]]]
-    """Path to line to numbers of the groups whose loading executes it."""
+    """Path to line to numbers of the groups whose loading executes it. Groups that are not separable were seen within
+    the whole suite: all that any file's loading executes is theirs, as is all that any of their own tests does."""
     opened: Mapping[str, tuple[int, ...]]
     """Path to numbers of the tests that read it as data."""
     opened_by_loading: Mapping[str, tuple[int, ...]]

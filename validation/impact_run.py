@@ -1,7 +1,7 @@
 """Measure what every test depends on: each test file alone on the clean tree, forwards and backwards."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -39,7 +39,9 @@ def measure_impact(ground: Ground, baseline: Baseline, *, source_files: Sequence
     for test in sorted(baseline.passing):
         files.setdefault(test.split("::", 1)[0], []).append(test)
     measured = dict(zip(files, _measure_all(ground, baseline, files, source_files, workers), strict=True))
-    return _Merge(baseline, files).merge(measured)
+    inseparable = any(not one.runs for one in measured.values())
+    whole = _measure_whole(ground, baseline, source_files) if inseparable else ()
+    return _Merge(baseline, files).merge(measured, whole)
 
 
 def _measure_all(
@@ -66,6 +68,21 @@ def _measure_all(
     return [results[name] for name in files]
 
 
+def _measure_whole(ground: Ground, baseline: Baseline, source_files: Sequence[str]) -> tuple[SuiteRun, ...]:
+    """The whole suite, forwards and backwards, for files that do not run alone; none where that does not end."""
+    runs = []
+    with WarmServer(ground) as warm:
+        for reverse in (False, True):
+            try:
+                run = warm.run({}, _traced_options(baseline, baseline.test_limits_s, source_files, reverse=reverse))
+            except SandboxFailed:
+                return ()
+            if _differs(run, ()):
+                return ()
+            runs.append(run)
+    return tuple(runs)
+
+
 def _shared(items: Iterator[tuple[str, Sequence[str]]], lock: threading.Lock) -> Iterator[tuple[str, Sequence[str]]]:
     while True:
         with lock:
@@ -83,16 +100,8 @@ def _measure(
     forks = server.forks, server.why_not
     runs = []
     for reverse in (False, True):
-        options = SuiteOptions(
-            files=(name,),
-            select=tests,
-            reverse=reverse,
-            coverage_of=source_files,
-            trace=True,
-            limits_s={test: TEST_LIMIT_FACTOR * baseline.test_limits_s[test] for test in tests},
-            default_limit_s=SUITE_LIMIT_FACTOR * baseline.suite_limit_s,
-            suite_limit_s=SUITE_LIMIT_FACTOR * baseline.suite_limit_s,
-        )
+        options = _traced_options(baseline, tests, source_files, reverse=reverse)
+        options = options._replace(files=(name,), select=tests)
         try:
             run = warm.run({}, options)
         except SandboxFailed as error:
@@ -102,6 +111,19 @@ def _measure(
             return _Measured((), why + (", backwards" if reverse else ""), *forks)
         runs.append(run)
     return _Measured(tuple(runs), "", *forks)
+
+
+def _traced_options(
+    baseline: Baseline, tests: Iterable[str], source_files: Sequence[str], *, reverse: bool
+) -> SuiteOptions:
+    return SuiteOptions(
+        reverse=reverse,
+        coverage_of=source_files,
+        trace=True,
+        limits_s={test: TEST_LIMIT_FACTOR * baseline.test_limits_s[test] for test in tests},
+        default_limit_s=SUITE_LIMIT_FACTOR * baseline.suite_limit_s,
+        suite_limit_s=SUITE_LIMIT_FACTOR * baseline.suite_limit_s,
+    )
 
 
 def _differs(run: SuiteRun, tests: Sequence[str]) -> str:
@@ -129,12 +151,15 @@ class _Merge:
         self.opaque: dict[int, str] = {}
         self.cpu_s: dict[str, float] = {}
 
-    def merge(self, measured: Mapping[str, _Measured]) -> ImpactMap:
+    def merge(self, measured: Mapping[str, _Measured], whole: Sequence[SuiteRun] = ()) -> ImpactMap:
+        """The map; files that have no runs of their own are judged by those of the `whole` suite."""
         groups = []
         for number, (name, tests) in enumerate(self.files.items()):
             one = measured[name]
             if one.runs:
                 self.take(number, tests, one.runs)
+            else:
+                self.take_from_whole(number, tests, whole)
             groups.append(
                 TestGroup(
                     name=name,
@@ -173,6 +198,29 @@ class _Merge:
                     self.load_lines.setdefault(path, {}).setdefault(line, set()).add(group)
         self.take_opened(group, everyone, runs)
         self.take_opaque(everyone, runs)
+
+    def take_from_whole(self, group: int, tests: Sequence[str], runs: Sequence[SuiteRun]) -> None:
+        """What a file depends on that does not run alone: all that any of its tests does, and all that is loaded.
+
+        It is needed to know which changes its tests may notice; a change that they may is judged by whole suites.
+        """
+        everyone = {self.numbers[test] for test in tests}
+        if not runs:
+            self.opaque.update(dict.fromkeys(everyone, "its file runs neither alone nor with all others"))
+        for run in runs:
+            assert run.coverage is not None
+            assert run.traced is not None
+            for path, line in _lines_of(run, {test: self.numbers[test] for test in tests}):
+                self.lines.setdefault(path, {}).setdefault(line, set()).update(everyone)
+            for path, lines in run.coverage.import_lines.items():
+                for line in lines:
+                    self.load_lines.setdefault(path, {}).setdefault(line, set()).add(group)
+            for path, readers in run.traced.opened.items():
+                if None in readers or not readers.isdisjoint(tests):
+                    self.opened.setdefault(path, set()).update(everyone)
+            why = next((why for test, why in run.traced.opaque.items() if test is None or test in set(tests)), "")
+            if why:
+                self.opaque.update(dict.fromkeys(everyone, why))
 
     def take_opened(self, group: int, everyone: set[int], runs: Sequence[SuiteRun]) -> None:
         seen = [run.traced.opened for run in runs if run.traced is not None]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from schemas.errors import SandboxFailed
-from validation.channel import ChannelReader, SuiteRun
+from validation.channel import ChannelReader, SuiteRun, clean_text
 from validation.sandbox.client import HOME, SHARED
 from validation.sandbox.protocol import ENV_DIR, MIB, TESTBED, CommandResult, Conversation, Limits, SandboxBackend
 from validation.suite import COVERAGE_CHANNEL_BYTES, SuiteOptions, program, pytest_arguments, runner_settings
@@ -19,6 +19,9 @@ READY_S = 1800.0
 """For loading the whole suite once."""
 GRACE_S = 60.0
 """What killing, cleaning and telling may take beyond a job's own limits."""
+
+SERVERS_OWN = b"!"
+"""What a line begins with that the server says for itself; no worker's record does."""
 
 _SIZE = struct.Struct(">I")
 
@@ -93,7 +96,7 @@ class TestServer:
             self.stages_s = {stage: float(seconds) for stage, seconds in dict(record.get("stages_s", {})).items()}
             if done is None:
                 raise SandboxFailed(self.ended or "the test server said nothing of its job")
-            return done
+            return done._replace(out_of_memory=self._talk.out_of_memory)
 
     def _say(self, message: Mapping[str, Any]) -> None:
         data = json.dumps(message).encode()
@@ -160,9 +163,11 @@ def open_server(
 
 def _server_record(line: bytes) -> dict[str, Any] | None:
     """What the server says for itself; `None` for a record of the job's."""
-    if not line.startswith((b'{"e": "clean"', b'{"e": "dirty"', b'{"e": "ready"')):
+    if not line.startswith(SERVERS_OWN):
         return None
-    record: dict[str, Any] = json.loads(line)
+    record: dict[str, Any] = json.loads(line[len(SERVERS_OWN) :])
+    if "why" in record:
+        record["why"] = clean_text(record["why"])
     return record
 
 

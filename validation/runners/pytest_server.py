@@ -10,14 +10,18 @@ Standard input: frames of four bytes of length and JSON. First the settings: ``p
 sources), ``args`` (of pytest), ``roots`` (all folders that can be written to), ``bytecode`` (a folder in one of them),
 ``fork`` (bool). Then jobs: the settings of `pytest_supervisor.py`, and ``edits`` (absolute path to base64 of the
 content). Records: ``{"e": "ready", "forks", "why"}``; for each job what the supervisor says, then ``{"e": "clean",
-"stages_s": {name: seconds}}``, or ``{"e": "dirty", "why"}``, after which the server ends.
+"stages_s": {name: seconds}}``, or ``{"e": "dirty", "why"}``, after which the server ends. What the server says for
+itself begins with ``!``, and no record of a worker's, which is JSON, can.
 """
 
 import base64
 import ctypes
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -31,10 +35,18 @@ from pytest_zygote import hear, say
 
 PR_SET_CHILD_SUBREAPER = 36
 SIZE = struct.Struct(">I")
-KILL_ROUNDS = 100
-CULPRITS = 5
+KILL_PATIENCE_S = 30.0
+LONGEST_PAUSE_S = 0.05
+CULPRITS = 10
+RLIMITS = 16
+"""Limits that Linux has for a process, by number."""
+STREAMS = (1, 2)
+"""What workers share with the server, and so can set flags of."""
 SCOUT_LIMIT_S = 1800
 PIECE = 1 << 20
+
+
+ADDED = ("added",)
 
 
 class Dirty(Exception):
@@ -48,10 +60,11 @@ class Server:
         self.settings = settings
         self.channel_fd = channel_fd
         self.zygote = None  # type: socket.socket | None
+        self.zygote_pid = 0
         self.own = {1, os.getpid()}
 
     def emit(self, **record):
-        view = memoryview(json.dumps(record).encode() + b"\n")
+        view = memoryview(b"!" + json.dumps(record).encode() + b"\n")
         while view:
             view = view[os.write(self.channel_fd, view) :]
 
@@ -65,6 +78,8 @@ class Server:
             self.emit(e="dirty", why="loading the suite leaves traces: %s" % error)
             return
         self.tree = Tree(self.settings["roots"])
+        self.standing = self.seen_standing()
+        self.stream_flags = {fd: fcntl.fcntl(fd, fcntl.F_GETFL) for fd in STREAMS}
         self.emit(e="ready", forks=self.zygote is not None, why=why)
         while True:
             job = read_frame(0)
@@ -95,7 +110,7 @@ class Server:
             self.end_zygote()
             if "" in without or not without:
                 return unfit
-        return "too many libraries start threads"
+        return "too many libraries start threads, hold files open or need the repository"
 
     def start_zygote(self):
         """Why it cannot be used; empty where it can."""
@@ -124,6 +139,7 @@ class Server:
         if self.zygote is not None:
             self.zygote.close()
         self.zygote = None
+        self.zygote_pid = 0
         self.own = {1, os.getpid()}
         self.kill_strays()
 
@@ -154,27 +170,47 @@ class Server:
         clock.lap("kill")
         for edit in edits:
             edit.take_back()
+        for fd, flags in self.stream_flags.items():
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+        if self.seen_standing() != self.standing:
+            raise Dirty("limits or priorities of the server's own processes were changed")
         self.tree.prove_clean()
         clock.lap("prove clean")
         return clock.stages_s
 
+    def seen_standing(self):
+        """What any process of the user's can set of ours, and workers inherit."""
+        return [standing(pid) for pid in sorted(self.own - {1})]
+
     def kill_strays(self):
-        """Kill whatever is not ours until nothing is left."""
-        for _ in range(KILL_ROUNDS):
+        """Kill whatever is not ours until nothing is left. All are stopped first: what forks cannot run away."""
+        deadline = time.monotonic() + KILL_PATIENCE_S
+        pause_s = 0.0
+        while True:
+            self.reap()
             strays = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in self.own]
-            for pid in strays:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            try:
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            except ChildProcessError:
-                pass
             if not strays:
-                return
-        raise Dirty("processes that cannot be killed are left")
+                break
+            signal_one(-1, signal.SIGSTOP)
+            for pid in strays:
+                signal_one(pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                raise Dirty("processes that cannot be killed are left")
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s + 0.0005, LONGEST_PAUSE_S)
+        if self.zygote_pid:
+            signal_one(self.zygote_pid, signal.SIGCONT)
+
+    def reap(self):
+        """Collect the dead. Until then the number of a process is taken, so none of ours is mistaken for another."""
+        try:
+            pid = os.waitpid(-1, os.WNOHANG)[0]
+            while pid:
+                if pid == self.zygote_pid:
+                    raise Dirty("the process to fork from has ended")
+                pid = os.waitpid(-1, os.WNOHANG)[0]
+        except ChildProcessError:
+            pass
 
 
 class Forking(Supervisor):
@@ -271,14 +307,19 @@ class Tree:
         self.sealed = dict(self.entries())
 
     def entries(self):
-        """Every path below the roots and what is there; what is inside a folder that was added is left out."""
+        """Every path from the roots on and what is there; nothing of what is inside a folder that was added."""
         sealed = getattr(self, "sealed", None)
         folders = list(self.roots)
+        for root in self.roots:
+            yield root, description(root, os.lstat(root))
         while folders:
             folder = folders.pop()
             for entry in os.scandir(folder):
-                found = description(entry)
-                if found[0] == "folder" and (sealed is None or entry.path in sealed):
+                if sealed is not None and entry.path not in sealed:
+                    yield entry.path, ADDED
+                    continue
+                found = description(entry.path, entry.stat(follow_symlinks=False))
+                if found[0] == "folder":
                     folders.append(entry.path)
                 yield entry.path, found
 
@@ -293,7 +334,7 @@ class Tree:
             before = left.pop(path, None)
             if before is None:
                 if path != but:
-                    remove(path, found)
+                    remove(path)
             elif before != found:
                 raise Dirty("%s was changed" % path)
         if left:
@@ -303,17 +344,16 @@ class Tree:
                 raise Dirty("System V objects (%s) are left" % kind)
 
 
-def description(entry):
+def description(path, status):
     """What is at a path: kind, mode, and what tells it from others."""
-    status = entry.stat(follow_symlinks=False)
-    if stat.S_ISDIR(status.st_mode):
-        return "folder", status.st_mode
     if stat.S_ISLNK(status.st_mode):
-        return "link", os.readlink(entry.path)
+        return "link", os.readlink(path)
+    if stat.S_ISDIR(status.st_mode):
+        return "folder", status.st_mode, attributes(path)
     if not stat.S_ISREG(status.st_mode):
-        return "other", status.st_mode
+        return "other", status.st_mode, attributes(path)
     digest = hashlib.blake2b()
-    fd = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         piece = os.read(fd, PIECE)
         while piece:
@@ -321,11 +361,35 @@ def description(entry):
             piece = os.read(fd, PIECE)
     finally:
         os.close(fd)
-    return "file", status.st_mode, status.st_nlink, status.st_mtime_ns, digest.digest()
+    return "file", status.st_mode, status.st_nlink, status.st_mtime_ns, attributes(path), digest.digest()
 
 
-def remove(path, found):
-    if found[0] == "folder":
+def attributes(path):
+    """Extended ones: access lists, of a folder also those that new files in it get, and what anybody may note there."""
+    try:
+        return [(name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(os.listxattr(path))]
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return []
+        raise
+
+
+def standing(pid):
+    """Limits, processors and priority of a process."""
+    limits = [resource.prlimit(pid, number) for number in range(RLIMITS)]
+    priority = os.sched_getscheduler(pid), os.getpriority(os.PRIO_PROCESS, pid)
+    return limits, os.sched_getaffinity(pid), priority
+
+
+def signal_one(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def remove(path):
+    if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, onerror=make_removable)
     else:
         os.unlink(path)
@@ -336,7 +400,7 @@ def make_removable(function, path, _error):
     os.chmod(os.path.dirname(path), 0o700)
     if not os.path.islink(path) and os.path.isdir(path):
         os.chmod(path, 0o700)
-        shutil.rmtree(path)
+        shutil.rmtree(path, onerror=make_removable)
     else:
         function(path)
 
@@ -371,6 +435,8 @@ def main():
     prctl = ctypes.CDLL(None).prctl
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # Message queues (POSIX) outlive their processes and are in no folder to look at, so there are none.
+    resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
     settings = read_frame(0)
     os.set_inheritable(0, False)
     channel_fd = int(os.environ.pop("GYMFORGE_CHANNEL_FD"))

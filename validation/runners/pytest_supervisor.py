@@ -33,6 +33,10 @@ POLL_S = 0.1
 IDLE_SHARE = 0.1
 """A run that used, or wanted, less of the time between two looks than this did nothing but wait."""
 TICKS = os.sysconf("SC_CLK_TCK")
+WORKERS_RECORDS = (
+    "collected", "start", "report", "collect_error", "coverage_tests", "coverage", "traced", "modules", "end",
+)  # fmt: skip
+"""All that a worker may say; the rest is the supervisor's to say."""
 
 
 class Supervisor:
@@ -179,7 +183,7 @@ class Supervisor:
                 record = json.loads(line[len(self.token) :])
             except (ValueError, RecursionError):
                 record = None
-        if not isinstance(record, dict) or not isinstance(record.get("e"), str):
+        if not isinstance(record, dict) or record.get("e") not in WORKERS_RECORDS:
             self.refused += 1
             return {}
         if record["e"] == "collected":

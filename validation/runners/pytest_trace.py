@@ -10,6 +10,11 @@ import sys
 SPAWNS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"})
 IMPORTERS = ("<frozen importlib._bootstrap_external>", os.path.join("_pytest", "assertion", "rewrite.py"))
 """Who opens a source file to load it as a module; the lines that then run are seen by coverage."""
+READS_DATA = "get_data"
+"""A loader's function that reads any file: on the way to a module (`get_code`), or for whoever asks."""
+STARTS_THREAD = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
+TRACERS = ("coverage", "doctest", "threading", "pytest_trace")
+"""Modules that set a trace function which is there already, or coverage's own."""
 ASK_THE_MACHINE = frozenset({"platform", "ctypes.util", "uuid"})
 """Modules of the standard library whose processes look at the machine and not at any repository."""
 
@@ -57,6 +62,11 @@ class Trace:
             self.note_open(arguments[0])
         elif event in SPAWNS:
             self.note_spawn(event)
+        elif event == "sys.settrace":
+            if sys._getframe(1).f_globals.get("__name__", "").split(".")[0] not in TRACERS:
+                self.opaque.setdefault(self.test, event)
+        elif event in STARTS_THREAD and getattr(arguments[0], "__name__", "") != "_bootstrap":
+            self.opaque.setdefault(self.test, event)  # not by `threading`, so coverage does not see it
 
     def note_open(self, path):
         if not isinstance(path, (str, bytes)) or loads_a_module(sys._getframe(2)):
@@ -82,7 +92,8 @@ class Trace:
 
 def loads_a_module(frame):
     """Whether a file is opened from here to be loaded; a few frames of the library's lie between."""
-    return any(one.f_code.co_filename.endswith(IMPORTERS) for one in itertools.islice(callers(frame), 5))
+    near = [one.f_code for one in itertools.islice(callers(frame), 5) if one.f_code.co_filename.endswith(IMPORTERS)]
+    return any(code.co_name != READS_DATA for code in near)
 
 
 def callers(frame):

@@ -70,6 +70,13 @@ class Reporter:
         remember_sources()
         reseed()
 
+    @staticmethod
+    def empty_input():
+        """Have nothing on standard input: a file of this process alone, whose flags no other shares."""
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+
     def send(self, **record):
         if os.getpid() != self.pid:
             return  # a fork made by a test carries the plugin along and has no say
@@ -311,7 +318,7 @@ def describe(excinfo, phase, item, explained):
 
 def main():
     settings = json.loads(sys.stdin.buffer.read())
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    Reporter.empty_input()
     # As `python -m pytest` has it: the folder itself, not whatever is current when something is imported.
     sys.path[0] = os.getcwd()
     import pytest

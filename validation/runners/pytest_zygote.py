@@ -34,6 +34,7 @@ class Zygote:
         self.socket = socket.socket(fileno=fd)
         self.reporter = reporter
         self.root = os.path.join(os.path.realpath(os.getcwd()), "")
+        self.descriptors = descriptors()
         self.prctl = ctypes.CDLL(None).prctl
         self.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
@@ -66,13 +67,15 @@ class Zygote:
                 if worker:
                     os.write(writer, SIZE.pack(worker))
                     os._exit(0)
-            except OSError:
+            except BaseException:
                 os._exit(1)
             os.setsid()
+            os.set_inheritable(channel_fd, False)
             os.close(reader)
             os.close(writer)
             self.socket.close()
             self.become_ordinary()
+            self.reporter.empty_input()
             self.reporter.begin(dict(job, channel_fd=channel_fd))
             return True
         os.close(writer)
@@ -93,9 +96,11 @@ class Zygote:
             pass
 
     def preload(self, names):
-        """Load modules by name, but for those of the repository's and whatever needs them.
+        """Load modules by name, but for those of the repository's.
 
-        Returns the first one that starts a thread, and stops there: a fork would not have it.
+        Returns the first one that a fork would not find as a fresh process does, and stops there: it starts a thread,
+        which a fork does not have; it holds a file open, whose position all forks share; it wants a module of the
+        repository's, and may have made do without.
         """
         guard = Guard(self.root)
         sys.meta_path.insert(0, guard)
@@ -108,7 +113,7 @@ class Zygote:
                 except BaseException:  # whatever a module does when it is loaded: the worker will see it
                     for added in set(sys.modules) - before:
                         del sys.modules[added]
-                if threads() > 1:
+                if guard.refused or self.unshareable():
                     return name
         finally:
             sys.meta_path.remove(guard)
@@ -130,7 +135,13 @@ class Zygote:
         for name, module in list(sys.modules.items()):
             if os.path.realpath(getattr(module, "__file__", None) or "/").startswith(self.root):
                 return "the repository's %s is loaded by a plugin" % name
-        return "" if threads() == 1 else "loading plugins and libraries starts threads"
+        return self.unshareable()
+
+    def unshareable(self):
+        """What a fork would not have, or have in common with others; empty where there is nothing."""
+        if threads() > 1:
+            return "loading plugins and libraries starts threads"
+        return "plugins or libraries hold files open" if descriptors() - self.descriptors else ""
 
 
 class Guard:
@@ -138,13 +149,19 @@ class Guard:
 
     def __init__(self, root):
         self.root = root
+        self.refused = False
 
     def find_spec(self, name, path=None, target=None):
         for finder in sys.meta_path:
-            found = None if finder is self else finder.find_spec(name, path, target)
+            # Up to Python 3.11 a finder may lack it, and is asked after all others.
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            found = find(name, path, target) if find else None
             if found is not None:
-                places = [found.origin or "", *(found.submodule_search_locations or [])]
-                if any(os.path.realpath(place).startswith(self.root) for place in places if place):
+                places = list(found.submodule_search_locations or [])
+                if found.has_location:  # the origin of others is a word: "built-in", "frozen"
+                    places.append(found.origin)
+                if any(os.path.join(os.path.realpath(place), "").startswith(self.root) for place in places):
+                    self.refused = True
                     raise ImportError("%s belongs to the repository" % name)
                 return found
         return None
@@ -152,6 +169,11 @@ class Guard:
 
 def threads():
     return len(os.listdir("/proc/self/task"))
+
+
+def descriptors():
+    """Open ones, but for the one that lists them."""
+    return {name for name in os.listdir("/proc/self/fd") if os.path.lexists("/proc/self/fd/" + name)}
 
 
 def say(connection, message, fds=()):

@@ -476,6 +476,8 @@ def serve(host: Host, config: dict[str, Any], wake: int) -> None:
             host.send(header, content)
         elif request["op"] == "end":
             raise HostGoneError
+        elif request["op"] in ("say", "stop"):
+            host.read(payload_bytes)  # for a command that has ended meanwhile
         else:
             raise ValueError(request["op"])
 

@@ -354,14 +354,20 @@ class _Talk:
     # ruff: noqa: SLF001 - one half of the sandbox's own conversation with its agent
     def __init__(self, sandbox: AgentSandbox, oom_before: int | None, largest_bytes: int) -> None:
         self._sandbox = sandbox
-        self._oom_before = oom_before
+        self._oom_before = self._oom_before_word = oom_before
         self._largest_bytes = largest_bytes
         self.result: CommandResult | None = None
 
     def say(self, data: bytes) -> None:
         """See `Conversation.say`."""
         self._require_going()
+        self._oom_before_word = self._sandbox._transport.oom_kills()
         self._sandbox._send_word("say", data)
+
+    @property
+    def out_of_memory(self) -> bool:
+        """See `Conversation.out_of_memory`."""
+        return self._sandbox._oom_since(self._oom_before_word)
 
     def hear(self, *, timeout_s: float) -> bytes:
         """See `Conversation.hear`."""

@@ -142,6 +142,7 @@ class FakeConversation:
 
     def __init__(self, answer: Callable[[bytes], CommandResult]) -> None:
         self.result: CommandResult | None = None
+        self.out_of_memory = False
         self._answer = answer
         self._heard: list[CommandResult] = []
 

@@ -65,6 +65,11 @@ class Conversation(Protocol):
         ...
 
     @property
+    def out_of_memory(self) -> bool:
+        """Whether a process was killed for want of memory since the last word, where that is seen from outside."""
+        ...
+
+    @property
     def result(self) -> CommandResult | None:
         """What became of the command, once it has ended; its channel is empty here."""
         ...

@@ -1,0 +1,556 @@
+"""Job after job in one sandbox: none sees anything of the one before it, and what cannot be taken back ends the server."""
+
+import textwrap
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from schemas.errors import SandboxFailed
+from schemas.reports import Outcome
+from validation.channel import SuiteRun
+from validation.sandbox.protocol import TESTBED
+from validation.suite import SuiteOptions, run_suite
+from validation.warm import Ground, WarmServer
+
+from .conftest import MakeRepository, Repository
+
+DEED = "def act():\n    pass\n"
+FILES = {
+    "deed.py": DEED,
+    "other.py": "def value():\n    return 1\n",
+    "data.txt": "data\n",
+    "folder/inner.txt": "inner\n",
+    "conftest.py": "STATE = []\n",
+    # The deed comes first: what it spoils, the others feel.
+    "tests/test_a_deed.py": "from deed import act\ndef test_deed(): act()\n",
+    "tests/test_other.py": "from other import value\ndef test_value(): assert value() == 1\ndef test_none(): pass\n",
+}
+A_DEED, VALUE, NONE = (
+    "tests/test_a_deed.py::test_deed",
+    "tests/test_other.py::test_value",
+    "tests/test_other.py::test_none",
+)
+OPTIONS = SuiteOptions(
+    default_limit_s=4.0, default_cpu_limit_s=4.0, suite_limit_s=20.0, exit_grace_s=2.0, stop_on_timeout=True
+)
+BUG = {"other.py": b"def value():\n    return 2\n"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("local", marks=pytest.mark.sandbox),
+        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow]),
+    ],
+)
+def repository(request: pytest.FixtureRequest, repository_of: MakeRepository) -> Repository:
+    return repository_of(FILES, kind=request.param)
+
+
+@pytest.fixture(scope="module")
+def shared(repository: Repository) -> Iterator[WarmServer]:
+    with WarmServer(repository.ground) as warm:
+        yield warm
+
+
+@pytest.fixture
+def warm(shared: WarmServer) -> WarmServer:
+    """One for all tests, as in a run over many candidates."""
+    return shared
+
+
+def deed(*statements: str) -> dict[str, bytes]:
+    body = "\n".join(textwrap.dedent(one).strip("\n") for one in statements)
+    return {"deed.py": f"def act():\n{textwrap.indent(body, '    ')}\n".encode()}
+
+
+def outcomes(run: SuiteRun) -> dict[str, Outcome]:
+    return dict(run.report.outcomes)
+
+
+def assert_right(warm: WarmServer) -> None:
+    """A clean tree passes, and a bug is found, as in a sandbox of its own."""
+    clean, bugged = (warm.run(edits, OPTIONS) for edits in ({}, BUG))
+    assert outcomes(clean) == dict.fromkeys((A_DEED, VALUE, NONE), Outcome.PASSED)
+    assert outcomes(bugged) == {A_DEED: Outcome.PASSED, VALUE: Outcome.FAILED, NONE: Outcome.PASSED}
+    assert not clean.contradiction
+    assert not bugged.contradiction
+
+
+LEFT: dict[str, tuple[str, str]] = {
+    "a module": (
+        "import sys, types; sys.modules['left'] = types.ModuleType('left')",
+        "import sys; assert 'left' not in sys.modules",
+    ),
+    "a change of a library": ("import json; json.left = 1", "import json; assert not hasattr(json, 'left')"),
+    "a change of pytest": ("import pytest; pytest.left = 1", "import pytest; assert not hasattr(pytest, 'left')"),
+    "state of a conftest": (
+        "import conftest; conftest.STATE.append(1)",
+        "import conftest; assert conftest.STATE == []",
+    ),
+    "a variable": ("import os; os.environ['LEFT'] = '1'", "import os; assert 'LEFT' not in os.environ"),
+    "a folder to be in": ("import os; os.chdir('/')", "import os; assert os.getcwd() == '/testbed'"),
+    "a mask": ("import os; os.umask(0o777)", "import os; assert os.umask(0o022) == 0o022"),
+    "a limit": (
+        "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (10, 10))",
+        "import resource as r; assert r.getrlimit(r.RLIMIT_FSIZE)[0] == r.RLIM_INFINITY",
+    ),
+    "files": (
+        "for f in ('/testbed', '/testbed/tests', '/tmp', '/home/gym', '/dev/shm'): open(f + '/left', 'w').close()",
+        """
+        import os
+        for f in ('/testbed', '/testbed/tests', '/tmp', '/home/gym', '/dev/shm'): assert 'left' not in os.listdir(f)
+        """,
+    ),
+    "compiled files": (
+        "import compileall; compileall.compile_dir('/testbed', quiet=1, force=True)",
+        "import os; assert not os.path.exists('/testbed/__pycache__')",
+    ),
+    "a process": (
+        "import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True)",
+        """
+        import os
+        lines = [open(f'/proc/{p}/cmdline').read() for p in os.listdir('/proc') if p.isdigit()]
+        assert not [one for one in lines if 'sleep' in one]
+        """,
+    ),
+    "a listener": (
+        """
+        import os, socket
+        s = socket.socket(socket.AF_UNIX); s.bind('\\0left'); s.listen(); s.set_inheritable(True)
+        if os.fork() == 0: os.setsid(); os.execvp('sleep', ['sleep', '1000'])
+        """,
+        "import socket; socket.socket(socket.AF_UNIX).bind('\\0left')",
+    ),
+    "shared memory (System V)": (
+        "import ctypes; assert ctypes.CDLL(None).shmget(77, 4096, 0o1666) >= 0",
+        "assert len(open('/proc/sysvipc/shm').readlines()) == 1",
+    ),
+    "a semaphore (System V)": (
+        "import ctypes; assert ctypes.CDLL(None).semget(77, 1, 0o1666) >= 0",
+        "assert len(open('/proc/sysvipc/sem').readlines()) == 1",
+    ),
+    "a message queue (POSIX)": (
+        "import ctypes; ctypes.CDLL('librt.so.1').mq_open(b'/left', 0o102, 0o666, None)",
+        "import ctypes; assert ctypes.CDLL('librt.so.1').mq_open(b'/left', 0) == -1",
+    ),
+    "output that does not block": (
+        "import os; [os.set_blocking(fd, False) for fd in (0, 1, 2)]; print('x')",
+        "import os; assert all(map(os.get_blocking, (0, 1, 2)))",
+    ),
+    "output that does not block, past pytest's capture": (
+        "import os; [os.set_blocking(fd, False) for fd in range(3, 30) if os.path.exists(f'/proc/self/fd/{fd}')]",
+        """
+        import os
+        for fd in range(3, 30):
+            if os.path.exists(f'/proc/self/fd/{fd}'): assert os.get_blocking(fd), os.readlink(f'/proc/self/fd/{fd}')
+        """,
+    ),
+    "extended attributes": (
+        "import os; [os.setxattr(f, 'user.left', b'1') for f in ('/testbed/data.txt', '/testbed/folder', '/tmp')]",
+        "import os; assert not [f for f in ('/testbed/data.txt', '/testbed/folder', '/tmp') if 'user.left' in os.listxattr(f)]",
+    ),
+    "modes of the roots": (
+        "import os; [os.chmod(f, 0o500) for f in ('/testbed', '/home/gym')]",
+        "import os; assert all(os.access(f, os.W_OK) for f in ('/testbed', '/home/gym', '/tmp'))",
+    ),
+    "a limit of those who fork": (
+        """
+        import os, resource
+        for pid in map(int, filter(str.isdigit, os.listdir('/proc'))):
+            if pid > 1 and pid != os.getpid():
+                try: resource.prlimit(pid, resource.RLIMIT_FSIZE, (10, 10))
+                except OSError: pass
+        """,
+        "import resource as r; assert r.getrlimit(r.RLIMIT_FSIZE)[0] == r.RLIM_INFINITY",
+    ),
+    "priorities and processors of those who fork": (
+        """
+        import os
+        for pid in map(int, filter(str.isdigit, os.listdir('/proc'))):
+            if pid > 1:
+                try: os.setpriority(os.PRIO_PROCESS, pid, 7); os.sched_setaffinity(pid, {max(os.sched_getaffinity(0))})
+                except OSError: pass
+        """,
+        "import os; assert os.getpriority(os.PRIO_PROCESS, 0) != 7",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LEFT)
+def test_a_job_sees_nothing_of_the_one_before_it(warm: WarmServer, case: str) -> None:
+    leave, look = LEFT[case]
+    left = warm.run(deed(leave), OPTIONS)
+    assert outcomes(left)[A_DEED] is Outcome.PASSED, left.report.failures
+    looked = warm.run(deed(look), OPTIONS)
+    assert outcomes(looked) == dict.fromkeys((A_DEED, VALUE, NONE), Outcome.PASSED), looked.report.failures
+
+
+def test_a_job_does_not_see_the_edits_of_the_one_before_it(warm: WarmServer) -> None:
+    for _ in range(3):
+        assert_right(warm)
+
+
+def test_workers_are_forked_and_the_server_stays_up(warm: WarmServer) -> None:
+    server = warm.server
+    assert server.forks
+    assert not server.why_not
+    opened = warm.opened
+    assert_right(warm)
+    assert warm.server is server
+    assert warm.opened == opened
+
+
+CHANGED = {
+    "written": "open('data.txt', 'a').write('x')",
+    "written, same size and time": """
+        import os
+        before = os.stat('data.txt'); open('data.txt', 'w').write('DATA\\n')
+        os.utime('data.txt', ns=(before.st_atime_ns, before.st_mtime_ns))
+        """,
+    "written in memory": """
+        import mmap
+        with open('data.txt', 'r+b') as file:
+            view = mmap.mmap(file.fileno(), 0); assert view[:4] == b'data'; view[:4] = b'DATA'; view.close()
+        """,
+    "deleted": "import os; os.remove('data.txt')",
+    "a link": "import os; os.rename('data.txt', '/tmp/data.txt'); os.symlink('/tmp/data.txt', 'data.txt')",
+    "a folder": "import os; os.remove('data.txt'); os.mkdir('data.txt')",
+    "a pipe": "import os; os.remove('data.txt'); os.mkfifo('data.txt')",
+    "another mode": "import os; os.chmod('data.txt', 0o755)",
+    "touched": "import os; os.utime('data.txt')",
+    "linked": "import os; os.link('data.txt', '/testbed/data2.txt')",
+    "a folder without its files": "import shutil; shutil.rmtree('folder')",
+    "a closed folder": "import os; os.chmod('folder', 0)",
+    "a moved folder": "import os; os.rename('folder', 'tests/folder')",
+    "the edited file": "open('deed.py', 'a').write('# x')",
+    "the edited file, gone": "import os; os.remove('deed.py')",
+    "another source": "open('other.py', 'a').write('# x')",
+    "pytest's settings": "open('pyproject.toml', 'a').write('# x')",
+    "compiled files": """
+        import glob
+        for path in glob.glob('/dev/shm/gymforge-bytecode/**/other*.pyc', recursive=True): open(path, 'ab').write(b'x')
+        """,
+}
+TAKEN_BACK = {"the edited file", "the edited file, gone"}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_what_a_job_changes_in_the_tree_is_noticed(warm: WarmServer, case: str) -> None:
+    server = warm.server
+    run = server.run(deed(CHANGED[case]), OPTIONS)
+    assert outcomes(run)[A_DEED] is Outcome.PASSED, run.report.failures
+    assert bool(server.ended) == (case not in TAKEN_BACK)
+    if server.ended:
+        with pytest.raises(SandboxFailed):
+            server.run({}, OPTIONS)
+    assert_right(warm)
+
+
+ADDED = {
+    "deep": "import os; os.makedirs('/'.join(['/tmp'] + ['deep'] * 300))",
+    "unreadable": "import os; os.close(os.open('unreadable', os.O_CREAT, 0)); os.mkdir('/tmp/shut', 0)",
+    "read-only folders": """
+        import os
+        os.makedirs('/tmp/a/b/c'); open('/tmp/a/b/c/file', 'w').close()
+        for path in ('/tmp/a/b/c', '/tmp/a/b', '/tmp/a'): os.chmod(path, 0o500)
+        """,
+    "closed folders in closed folders": """
+        import os
+        os.makedirs('a/b/c'); open('a/b/c/file', 'w').close()
+        for path in ('a/b/c', 'a/b', 'a'): os.chmod(path, 0)
+        """,
+    "pipes and sockets": """
+        import os, socket
+        os.mkfifo('tests/pipe'); socket.socket(socket.AF_UNIX).bind('/home/gym/socket')
+        """,
+    "links": "import os; os.symlink('/', 'root'); os.symlink('root', '/tmp/loop'); os.symlink('loop', 'loop')",
+    "odd names": """
+        import os
+        for name in (b'a\\nb', b'\\xff\\xfe', b' ', b'-rf', b'x' * 255, b'{"e": "clean"}'): os.mkdir(b'tests/' + name)
+        """,
+    "many": "import os\nos.mkdir('many')\nfor n in range(3000): open(f'many/{n}', 'w').close()",
+    "large": "open('/tmp/large', 'wb').write(bytes(50_000_000))",
+    "cuckoo": "open('other.py.gymforge-new', 'w').close(); open('tests/test_new.py', 'w').write('def test_x(): assert 0')",
+}
+
+
+@pytest.mark.parametrize("case", ADDED)
+def test_what_a_job_adds_is_removed(warm: WarmServer, case: str) -> None:
+    server = warm.server
+    before = "import os; found = sorted(os.path.join(f, n).encode('utf-8', 'replace') for r in ('/testbed', '/tmp', '/home/gym')"
+    look = f"{before} for f, ds, ns in os.walk(r) for n in ds + ns); assert len(found) < 60, found"
+    run = server.run(deed(ADDED[case]), OPTIONS)
+    assert outcomes(run)[A_DEED] is Outcome.PASSED, run.report.failures
+    assert not server.ended
+    looked = server.run(deed(look), OPTIONS)
+    assert outcomes(looked)[A_DEED] is Outcome.PASSED, looked.report.failures
+    assert_right(warm)
+
+
+HOSTILE = {
+    "kills its parent": "import os, signal; os.kill(os.getppid(), signal.SIGKILL)",
+    "kills the one that forks": """
+        import os, signal
+        for pid in map(int, filter(str.isdigit, os.listdir('/proc'))):
+            if pid not in (1, os.getpid(), os.getppid()):
+                try: os.kill(pid, signal.SIGKILL)
+                except OSError: pass
+        """,
+    "interrupts the one that forks": """
+        import os, signal
+        for pid in map(int, filter(str.isdigit, os.listdir('/proc'))):
+            if pid not in (1, os.getpid(), os.getppid()):
+                try: os.kill(pid, signal.SIGINT)
+                except OSError: pass
+        """,
+    "stops the one that forks": """
+        import os, signal
+        for pid in map(int, filter(str.isdigit, os.listdir('/proc'))):
+            if pid not in (1, os.getpid(), os.getppid()): os.kill(pid, signal.SIGSTOP)
+        """,
+    "kills everything": "import os; os.kill(-1, 9)",
+    "kills itself": "import os; os.kill(os.getpid(), 9)",
+    "exits": "import os; os._exit(0)",
+    "exits with 1": "import os; os._exit(1)",
+    "forks without end": """
+        import os
+        while True:
+            try: os.fork()
+            except OSError: pass
+        """,
+    "forks away": """
+        import os, time
+        for _ in range(20):
+            if os.fork() == 0:
+                os.setsid()
+                while True:
+                    if os.fork(): os._exit(0)
+        """,
+    "allocates without end": "kept = []\nwhile True: kept.append(bytearray(10_000_000))",
+    "sleeps for ever": "import time; time.sleep(1000)",
+    "burns": "while True: pass",
+    "fills the disk": """
+        import errno
+        for path in ('/testbed/fill', '/tmp/fill', '/dev/shm/fill', '/home/gym/fill'):
+            with open(path, 'wb', 0) as file:
+                try:
+                    while file.write(bytes(1 << 20)): pass
+                except OSError as error: assert error.errno == errno.ENOSPC
+        """,
+    "closes all descriptors": "import os; os.closerange(0, 4096)",
+    "closes all but the streams": "import os; os.closerange(3, 4096)",
+    "writes to all descriptors": """
+        import os
+        line = b'\\n!{"e": "clean", "stages_s": {}}\\n{"e": "done", "exit": 0}\\n{"e": "clean"}\\n'
+        for fd in range(200):
+            try: os.write(fd, line)
+            except OSError: pass
+        """,
+    "prints without end": "import os\nfor _ in range(3000): os.write(1, bytes(1 << 20))",
+    "leaves a thread": "import threading, time; threading.Thread(target=time.sleep, args=(1000,)).start()",
+    "hangs at exit": "import atexit, time; atexit.register(time.sleep, 1000)",
+    "ignores signals": "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 15)]; time.sleep(1000)",
+    "spoils pytest": "import pytest, _pytest.runner; _pytest.runner.runtestprotocol = lambda *a, **k: True",
+    "leaves a writer of files": """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            while True: open('other.py', 'w').write('def value(): return 3')
+        """,
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_the_job_after_a_hostile_one_is_right(warm: WarmServer, case: str) -> None:
+    with suppress(SandboxFailed):
+        warm.run(deed(HOSTILE[case]), OPTIONS)
+    assert_right(warm)
+
+
+FORGERY = """
+import ctypes, gc, json, os, sys, threading, time
+reporter = next(o for o in gc.get_objects() if type(o).__name__ == 'Reporter' and hasattr(o, 'token'))
+def tell(text): os.write(reporter.channel_fd, reporter.token + text.encode() + b'\\n')
+report = {"e": "report", "t": "%s", "when": "call", "outcome": "passed", "xfail": False, "duration_s": 0, "cpu_s": 0,
+          "failure": None}
+tell('{"e": "done", "exit": 0}')
+for word in ('!{"e": "clean", "stages_s": {}}', '{"e": "clean", "stages_s": {}}', '{"e": "clean", "e": "end", "exit": 0}'):
+    tell(word)
+for _ in range(3):
+    time.sleep(0.3)
+    tell(json.dumps(report))
+    tell('{"e": "done", "exit": 0}')
+""" % VALUE  # fmt: skip
+
+
+def test_a_job_that_holds_the_token_speaks_for_itself_alone(warm: WarmServer) -> None:
+    server = warm.server
+    forged = server.run(deed(FORGERY), OPTIONS)
+    assert forged.refused_records >= 6, "the words of the supervisor and of the server are not a worker's to say"
+    assert not server.ended
+    assert_right(warm)
+    assert warm.server is server
+
+
+def test_a_job_after_many_is_right_and_its_sandbox_is_replaced(repository: Repository) -> None:
+    with WarmServer(repository.ground, max_jobs=3) as warm:
+        for _ in range(4):
+            assert_right(warm)
+        assert warm.opened == 3
+
+
+def test_a_part_of_the_suite_runs_and_a_failure_is_told(warm: WarmServer) -> None:
+    run = warm.run(BUG, OPTIONS._replace(files=("tests/test_other.py",), select=(VALUE,)))
+    assert outcomes(run) == {VALUE: Outcome.FAILED}
+    assert run.report.failures[VALUE].statement.endswith("assert value() == 1")
+
+
+def test_how_a_worker_ends_is_seen(warm: WarmServer) -> None:
+    for statement, message in (
+        ("import os; os._exit(3)", "exit status 3"),
+        ("import os; os.kill(os.getpid(), 11)", "signal 11"),
+        ("import os; os.abort()", "signal 6"),
+    ):
+        run = warm.run(deed(statement), OPTIONS)
+        assert outcomes(run) == {A_DEED: Outcome.ERROR, VALUE: Outcome.PASSED, NONE: Outcome.PASSED}
+        assert run.report.failures[A_DEED].message.endswith(message)
+    assert warm.run({}, OPTIONS).report.exit_code == 0
+    assert warm.run(BUG, OPTIONS).report.exit_code == 1
+
+
+def test_limits_hold_in_a_warm_sandbox(warm: WarmServer) -> None:
+    for statement in ("import time; time.sleep(1000)", "while True: pass"):
+        run = warm.run(deed(statement), OPTIONS._replace(default_limit_s=1.0))
+        assert outcomes(run)[A_DEED] is Outcome.TIMED_OUT
+        assert run.report.timed_out
+    lingering = warm.run(deed(HOSTILE["leaves a thread"]), OPTIONS._replace(exit_grace_s=0.5))
+    assert lingering.lingered
+
+
+def test_all_that_can_be_written_to_is_looked_at(repository: Repository) -> None:
+    """What lies elsewhere would last from job to job unseen."""
+    program = """
+        import os, stat
+        found = []
+        for folder, names, files in os.walk('/'):
+            names[:] = [n for n in names if os.path.join(folder, n) not in
+                        ('/proc', '/testbed', '/tmp', '/home/gym', '/dev/shm', '/dev/pts', '/dev/mqueue')]
+            for path in [folder, *(os.path.join(folder, n) for n in files)]:
+                kind = os.lstat(path).st_mode
+                if not stat.S_ISLNK(kind) and not stat.S_ISCHR(kind) and os.access(path, os.W_OK): found.append(path)
+        assert not found, found
+        assert not os.access('/dev/pts', os.W_OK) or not [n for n in os.listdir('/dev/pts') if n != 'ptmx']
+        try: open('/dev/mqueue/x', 'w').close()
+        except OSError: return
+        assert False, 'a message queue can be made'
+        """
+    with WarmServer(repository.ground) as warm:
+        run = warm.run(deed(program), OPTIONS)
+        assert outcomes(run)[A_DEED] is Outcome.PASSED, run.report.failures
+
+
+# Libraries and plugins that a fork would not find as a fresh process does
+
+
+def with_libraries(ground: Ground, libraries: dict[str, str]) -> Ground:
+    """Another stored environment, with these modules among its libraries."""
+    image = f"{ground.image}-more"
+    with ground.backend.open(ground.image, building=True) as sandbox:
+        found = sandbox.run(["python", "-c", "import pytest; print(pytest.__path__[0])"], timeout_s=30)
+        folder = found.stdout.decode().strip().rpartition("/")[0]
+        for name, text in libraries.items():
+            sandbox.put(f"{folder}/{name}.py", text.encode())
+        ground.backend.store(sandbox, image)
+    return ground._replace(image=image)
+
+
+def in_a_fresh_sandbox(ground: Ground, edits: dict[str, bytes]) -> dict[str, Outcome]:
+    with ground.backend.open(ground.image, limits=ground.limits) as sandbox:
+        for path, content in edits.items():
+            sandbox.put(f"{TESTBED}/{path}", content)
+        return outcomes(run_suite(sandbox, ground.test_command, options=OPTIONS))
+
+
+LIBRARIES = {
+    "fine": "import math, colorsys\nVALUE = math.floor(1.5)\n",
+    "starts_thread": (
+        "import queue, threading\nasked, told = queue.Queue(), queue.Queue()\n"
+        "threading.Thread(target=lambda: [told.put(n + 1) for n in iter(asked.get, None)], daemon=True).start()\n"
+        "def more(n):\n    asked.put(n)\n    return told.get(timeout=2)\n"
+    ),
+    "holds_file": "file = open(__file__)\ndef first(): return file.readline()\n",
+    "needs_repository": "import other\ndef twice(): return 2 * other.value()\n",
+    "likes_repository": "try:\n    import other\nexcept ImportError:\n    other = None\n",
+    "needs_liking": "from likes_repository import other\n",
+    "is_broken": "raise RuntimeError('not here')\n",
+}
+USES = {
+    "tests/test_libraries.py": """
+import pytest
+def test_fine():
+    import fine
+    assert fine.VALUE == 1
+def test_thread(): assert starts_thread.more(1) == 2
+def test_file(): assert holds_file.first().startswith('file')
+def test_needs(): assert needs_repository.twice() == 2
+def test_likes(): assert likes_repository.other is needs_liking.other is not None
+try:
+    import is_broken
+except RuntimeError:
+    is_broken = None
+def test_broken(): assert is_broken is None
+import starts_thread, holds_file, needs_repository, likes_repository, needs_liking, fine
+"""
+}
+
+
+@pytest.mark.sandbox
+def test_libraries_that_cannot_be_shared_are_loaded_by_every_worker(repository_of: MakeRepository) -> None:
+    repository = repository_of(FILES | USES)
+    ground = with_libraries(repository.ground, LIBRARIES)
+    try:
+        with WarmServer(ground) as warm:
+            assert warm.server.forks, warm.server.why_not
+            for edits in ({}, BUG, {}):
+                assert outcomes(warm.run(edits, OPTIONS)) == in_a_fresh_sandbox(ground, edits)
+            assert warm.opened == 1
+            look = "import sys; assert 'fine' in sys.modules and 'pytest' in sys.modules; assert 'starts_thread' not in sys.modules"
+            seen = warm.run(deed(look), OPTIONS._replace(files=("tests/test_a_deed.py",)))
+            assert outcomes(seen) == {A_DEED: Outcome.PASSED}, seen.report.failures
+    finally:
+        ground.backend.remove(ground.image)
+
+
+NOT_FORKED: dict[str, dict[str, str]] = {
+    "a plugin of the repository's": {"pytest.ini": "[pytest]\naddopts = -p plug\n", "plug.py": "import other\n"},
+    "a plugin that starts a thread": {
+        "pytest.ini": "[pytest]\naddopts = -p starts_thread\n",
+    },
+    "a plugin that holds a file": {"pytest.ini": "[pytest]\naddopts = -p holds_file\n"},
+}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("case", NOT_FORKED)
+def test_workers_are_started_anew_where_a_fork_would_differ(repository_of: MakeRepository, case: str) -> None:
+    repository = repository_of(FILES | NOT_FORKED[case])
+    ground = with_libraries(repository.ground, LIBRARIES)
+    try:
+        with WarmServer(ground) as warm:
+            assert not warm.server.forks
+            assert warm.server.why_not
+            for edits in ({}, BUG, deed("import os; os._exit(1)"), {}):
+                assert outcomes(warm.run(edits, OPTIONS)) == in_a_fresh_sandbox(ground, edits)
+            assert warm.opened == 1
+    finally:
+        ground.backend.remove(ground.image)
+
+
+@pytest.mark.sandbox
+def test_a_suite_that_leaves_traces_when_it_is_loaded_has_no_server(repository_of: MakeRepository) -> None:
+    writes = {"tests/test_writes.py": "open('data.txt', 'a').write('x')\ndef test_x(): pass\n"}
+    repository = repository_of(FILES | writes)
+    with WarmServer(repository.ground) as warm, pytest.raises(SandboxFailed, match=r"leaves traces: .*data\.txt"):
+        _ = warm.server
