@@ -44,7 +44,11 @@ class Repository:
         checkout = acquire(str(source), ref=None, cache_dir=folder / "cache", destination=folder / "tree")
         self.tree = checkout.path
         self.profile: RepoProfile = profile_repository(checkout.path)
-        self.backend = open_backend(kind, cache_dir=folder / "store")
+        self.source_files = tuple(
+            name for name in ("calc.py", *files) if name.endswith(".py") and not name.startswith("tests/")
+        )
+        self.store = folder / "store"
+        self.backend = open_backend(kind, cache_dir=self.store)
         environment = build_environment(
             checkout.path, checkout.ref, with_runner(self.profile), backend=self.backend, cache_dir=CACHE
         )
@@ -58,7 +62,7 @@ class Repository:
             backend,
             image,
             test_command=command,
-            source_files=self.profile.source_files,
+            source_files=self.source_files,
             environment=environment,
             limits=limits,
             settings=BaselineSettings(test_limit_s=20.0),

@@ -112,7 +112,7 @@ LEFT: dict[str, tuple[str, str]] = {
         """
         import os
         lines = [open(f'/proc/{p}/cmdline').read() for p in os.listdir('/proc') if p.isdigit()]
-        assert not [one for one in lines if 'sleep' in one]
+        assert not [one for one in lines if one.startswith('sleep')]
         """,
     ),
     "a listener": (
@@ -215,7 +215,7 @@ CHANGED = {
             view = mmap.mmap(file.fileno(), 0); assert view[:4] == b'data'; view[:4] = b'DATA'; view.close()
         """,
     "deleted": "import os; os.remove('data.txt')",
-    "a link": "import os; os.rename('data.txt', '/tmp/data.txt'); os.symlink('/tmp/data.txt', 'data.txt')",
+    "a link": "import os; os.rename('data.txt', 'tests/data.txt'); os.symlink('tests/data.txt', 'data.txt')",
     "a folder": "import os; os.remove('data.txt'); os.mkdir('data.txt')",
     "a pipe": "import os; os.remove('data.txt'); os.mkfifo('data.txt')",
     "another mode": "import os; os.chmod('data.txt', 0o755)",
@@ -370,10 +370,13 @@ def test_the_job_after_a_hostile_one_is_right(warm: WarmServer, case: str) -> No
 
 
 FORGERY = """
-import ctypes, gc, json, os, sys, threading, time
-reporter = next(o for o in gc.get_objects() if type(o).__name__ == 'Reporter' and hasattr(o, 'token'))
+import json, os, sys, time
+frame = sys._getframe()
+while 'item' not in frame.f_locals: frame = frame.f_back
+plugins = frame.f_locals['item'].config.pluginmanager.get_plugins()
+reporter = next(one for one in plugins if type(one).__name__ == 'Reporter')
 def tell(text): os.write(reporter.channel_fd, reporter.token + text.encode() + b'\\n')
-report = {"e": "report", "t": "%s", "when": "call", "outcome": "passed", "xfail": False, "duration_s": 0, "cpu_s": 0,
+report = {"e": "report", "t": "VALUE", "when": "call", "outcome": "passed", "xfail": False, "duration_s": 0, "cpu_s": 0,
           "failure": None}
 tell('{"e": "done", "exit": 0}')
 for word in ('!{"e": "clean", "stages_s": {}}', '{"e": "clean", "stages_s": {}}', '{"e": "clean", "e": "end", "exit": 0}'):
@@ -382,7 +385,7 @@ for _ in range(3):
     time.sleep(0.3)
     tell(json.dumps(report))
     tell('{"e": "done", "exit": 0}')
-""" % VALUE  # fmt: skip
+""".replace("VALUE", VALUE)
 
 
 def test_a_job_that_holds_the_token_speaks_for_itself_alone(warm: WarmServer) -> None:
@@ -436,7 +439,8 @@ def test_all_that_can_be_written_to_is_looked_at(repository: Repository) -> None
         found = []
         for folder, names, files in os.walk('/'):
             names[:] = [n for n in names if os.path.join(folder, n) not in
-                        ('/proc', '/testbed', '/tmp', '/home/gym', '/dev/shm', '/dev/pts', '/dev/mqueue')]
+                        ('/proc', '/testbed', '/tmp', '/home/gym', '/dev/shm', '/dev/pts', '/dev/mqueue')
+                        and not os.statvfs(os.path.join(folder, n)).f_flag & os.ST_RDONLY]
             for path in [folder, *(os.path.join(folder, n) for n in files)]:
                 kind = os.lstat(path).st_mode
                 if not stat.S_ISLNK(kind) and not stat.S_ISCHR(kind) and os.access(path, os.W_OK): found.append(path)
@@ -454,16 +458,12 @@ def test_all_that_can_be_written_to_is_looked_at(repository: Repository) -> None
 # Libraries and plugins that a fork would not find as a fresh process does
 
 
-def with_libraries(ground: Ground, libraries: dict[str, str]) -> Ground:
-    """Another stored environment, with these modules among its libraries."""
-    image = f"{ground.image}-more"
-    with ground.backend.open(ground.image, building=True) as sandbox:
-        found = sandbox.run(["python", "-c", "import pytest; print(pytest.__path__[0])"], timeout_s=30)
-        folder = found.stdout.decode().strip().rpartition("/")[0]
-        for name, text in libraries.items():
-            sandbox.put(f"{folder}/{name}.py", text.encode())
-        ground.backend.store(sandbox, image)
-    return ground._replace(image=image)
+def with_libraries(repository: Repository) -> Ground:
+    """The ground, with these modules among its libraries."""
+    (folder,) = repository.store.glob("environments/*/env/lib/python*/site-packages")
+    for name, text in LIBRARIES.items():
+        (folder / f"{name}.py").write_text(text)
+    return repository.ground
 
 
 def in_a_fresh_sandbox(ground: Ground, edits: dict[str, bytes]) -> dict[str, Outcome]:
@@ -509,14 +509,14 @@ import starts_thread, holds_file, needs_repository, likes_repository, needs_liki
 @pytest.mark.sandbox
 def test_libraries_that_cannot_be_shared_are_loaded_by_every_worker(repository_of: MakeRepository) -> None:
     repository = repository_of(FILES | USES)
-    ground = with_libraries(repository.ground, LIBRARIES)
+    ground = with_libraries(repository)
     try:
         with WarmServer(ground) as warm:
             assert warm.server.forks, warm.server.why_not
             for edits in ({}, BUG, {}):
                 assert outcomes(warm.run(edits, OPTIONS)) == in_a_fresh_sandbox(ground, edits)
             assert warm.opened == 1
-            look = "import sys; assert 'fine' in sys.modules and 'pytest' in sys.modules; assert 'starts_thread' not in sys.modules"
+            look = "import sys; known = {'fine', 'starts_thread', 'holds_file', 'needs_repository', 'likes_repository', 'needs_liking', 'other'} & set(sys.modules); assert known == {'fine'}, known"
             seen = warm.run(deed(look), OPTIONS._replace(files=("tests/test_a_deed.py",)))
             assert outcomes(seen) == {A_DEED: Outcome.PASSED}, seen.report.failures
     finally:
@@ -536,7 +536,7 @@ NOT_FORKED: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("case", NOT_FORKED)
 def test_workers_are_started_anew_where_a_fork_would_differ(repository_of: MakeRepository, case: str) -> None:
     repository = repository_of(FILES | NOT_FORKED[case])
-    ground = with_libraries(repository.ground, LIBRARIES)
+    ground = with_libraries(repository)
     try:
         with WarmServer(ground) as warm:
             assert not warm.server.forks

@@ -200,6 +200,9 @@ class Server:
             pause_s = min(2 * pause_s + 0.0005, LONGEST_PAUSE_S)
         if self.zygote_pid:
             signal_one(self.zygote_pid, signal.SIGCONT)
+            say(self.zygote, {"ping": True})
+            if hear(self.zygote)[0] is None:
+                raise Dirty("the process to fork from has ended")
 
     def reap(self):
         """Collect the dead. Until then the number of a process is taken, so none of ours is mistaken for another."""

@@ -10,8 +10,8 @@ import sys
 SPAWNS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"})
 IMPORTERS = ("<frozen importlib._bootstrap_external>", os.path.join("_pytest", "assertion", "rewrite.py"))
 """Who opens a source file to load it as a module; the lines that then run are seen by coverage."""
-READS_DATA = "get_data"
-"""A loader's function that reads any file: on the way to a module (`get_code`), or for whoever asks."""
+READ_DATA = ("get_data", "get_source")
+"""A loader's functions that read any file: on the way to a module (`get_code`), or for whoever asks."""
 STARTS_THREAD = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
 TRACERS = ("coverage", "doctest", "threading", "pytest_trace")
 """Modules that set a trace function which is there already, or coverage's own."""
@@ -93,7 +93,7 @@ class Trace:
 def loads_a_module(frame):
     """Whether a file is opened from here to be loaded; a few frames of the library's lie between."""
     near = [one.f_code for one in itertools.islice(callers(frame), 5) if one.f_code.co_filename.endswith(IMPORTERS)]
-    return any(code.co_name != READS_DATA for code in near)
+    return any(code.co_name not in READ_DATA for code in near)
 
 
 def callers(frame):

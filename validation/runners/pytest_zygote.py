@@ -7,8 +7,8 @@ of the repository's is ever loaded here: modules under the work tree are refused
 
 Messages both ways: four bytes of length, JSON. Said first: ``{"unfit": why or ""}``. Heard: ``{"preload": names}``,
 answered with ``{"unfit", "culprit": name or null}``; or a job (the settings of a worker) with the worker's channel as a
-descriptor beside it, answered with ``{"pid"}``. A worker is forked twice, so that it becomes the child of the server,
-which then learns from the kernel how it ended.
+descriptor beside it, answered with ``{"pid"}``; or ``{"ping"}``, answered with ``{}``. A worker is forked twice, so that
+it becomes the child of the server, which then learns from the kernel how it ended.
 """
 
 import array
@@ -18,6 +18,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -53,7 +54,12 @@ class Zygote:
                 # What is here stays: no worker's collector need look at it, and so copy its pages.
                 gc.collect()
                 gc.freeze()
-                say(self.socket, {"unfit": self.unfit(), "culprit": culprit})
+                # Tests may send any signal here; their handlers, in workers, are none of this process's.
+                self.mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+                unfit = self.unfit() or ("%s needs the repository" % culprit if culprit else "")
+                say(self.socket, {"unfit": unfit, "culprit": culprit})
+            elif "ping" in message:
+                say(self.socket, {})
             elif self.fork(message, fds[0]):
                 return
 
@@ -70,6 +76,7 @@ class Zygote:
             except BaseException:
                 os._exit(1)
             os.setsid()
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
             os.set_inheritable(channel_fd, False)
             os.close(reader)
             os.close(writer)

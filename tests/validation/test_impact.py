@@ -1,0 +1,377 @@
+"""Which tests a change can affect: the choice on a map, and what is measured of a real suite."""
+
+import random
+from typing import NamedTuple
+
+import pytest
+
+from extractors.change_scope import change_scope
+from extractors.diff import make_patch
+from schemas.reports import VerdictStatus
+from validation.fast_path import open_fast_path
+from validation.impact import Change, ImpactIndex, ImpactMap, Selection, TestGroup
+from validation.impact_run import measure_impact
+from validation.validate import prove
+
+from .conftest import MakeRepository, Repository
+
+# The choice
+
+GROUPS = (
+    TestGroup(name="t/a.py", tests=("t/a.py::1", "t/a.py::2", "t/a.py::3"), load_cpu_s=0.5, separable=True),
+    TestGroup(name="t/b.py", tests=("t/b.py::1", "t/b.py::2"), load_cpu_s=0.25, separable=True),
+    TestGroup(name="t/c.py", tests=("t/c.py::1",), load_cpu_s=0.0, separable=False, why_not="no reason"),
+)
+
+
+def index(**fields: object) -> ImpactIndex:
+    empty: dict[str, object] = {"lines": {}, "load_lines": {}, "opened": {}, "opened_by_loading": {}, "opaque": {}}
+    return ImpactIndex(ImpactMap.model_validate({"groups": GROUPS, "forks": True} | empty | fields))
+
+
+def change(path: str = "s.py", *bodies: tuple[int, int], load: tuple[tuple[int, int], ...] | None = None) -> Change:
+    return Change(path, bodies, at_load=load is not None, load_lines=load or ())
+
+
+def test_nothing_measured_selects_nothing() -> None:
+    assert index().select(change("s.py", (1, 9))) == Selection((), (), "")
+
+
+def test_tests_that_execute_a_line_of_the_body_are_selected_in_the_order_of_the_suite() -> None:
+    found = index(lines={"s.py": {4: (3, 0), 6: (1,), 7: (2,)}, "o.py": {5: (2,)}}).select(change("s.py", (4, 6)))
+    assert found == Selection(("t/a.py", "t/b.py"), ("t/a.py::1", "t/a.py::2", "t/b.py::1"), "")
+
+
+def test_the_first_and_the_last_line_of_a_body_count_and_no_other() -> None:
+    one = index(lines={"s.py": {3: (0,), 4: (1,), 5: (2,), 6: (3,)}})
+    assert one.select(change("s.py", (4, 5))).tests == ("t/a.py::2", "t/a.py::3")
+    long = index(lines={"s.py": {3: (0,), 4: (1,), 5000: (2,), 5001: (3,)}})
+    assert long.select(change("s.py", (4, 5000))).tests == ("t/a.py::2", "t/a.py::3")
+
+
+def test_a_body_that_runs_while_a_file_is_loaded_selects_all_tests_of_the_file() -> None:
+    assert index(load_lines={"s.py": {4: (1,)}}).select(change("s.py", (4, 4))).tests == ("t/b.py::1", "t/b.py::2")
+
+
+def test_what_runs_at_load_selects_every_file_that_loads_any_of_it() -> None:
+    one = index(load_lines={"s.py": {1: (0,)}}, lines={"s.py": {2: (3,)}})
+    assert one.select(change("s.py", load=((9, 9),))).files == ("t/a.py",)
+    assert one.select(change("s.py", load=((1, 2),))).tests == ("t/a.py::1", "t/a.py::2", "t/a.py::3", "t/b.py::1")
+    assert one.select(change("s.py", (9, 9))).files == ()
+
+
+def test_tests_that_cannot_be_seen_through_are_always_selected() -> None:
+    assert index(opaque={1: "os.fork"}).select(change("any.py", (1, 1))).tests == ("t/a.py::2",)
+
+
+def test_readers_of_a_changed_file_are_selected() -> None:
+    one = index(opened={"s.py": (4,)}, opened_by_loading={"o.py": (0,)})
+    assert one.select(change("s.py", (1, 1))).tests == ("t/b.py::2",)
+    assert one.select(change("o.py", (1, 1))).files == ("t/a.py",)
+
+
+def test_a_changed_file_that_holds_tests_itself_selects_them() -> None:
+    assert index().select(change("t/b.py", (1, 1))).files == ("t/b.py",)
+
+
+def test_a_file_that_does_not_run_alone_asks_for_the_whole_suite() -> None:
+    found = index(lines={"s.py": {1: (0, 5)}}).select(change("s.py", (1, 1)))
+    assert found.whole == "t/c.py does not run alone: no reason"
+
+
+def test_costs_are_those_of_loading_and_running() -> None:
+    one = index(lines={"s.py": {1: (0, 3)}}, cpu_s={"t/a.py::1": 2.0, "t/a.py::2": 9.0, "t/b.py::1": 1.0})
+    assert one.cpu_s(one.select(change("s.py", (1, 1)))) == pytest.approx(3.75)
+
+
+# What is measured
+
+CALC = '''\
+import functools
+
+
+def add(a, b):
+    return a + b
+
+
+def negate(a):
+    """
+    >>> negate(1)
+    -1
+    """
+    return -a
+
+
+@functools.lru_cache
+def cached(value):
+    return value
+
+
+def shared():
+    return 1
+
+
+def build():
+    return {1: 2}
+
+
+TABLE = build()
+
+
+def never(unused):
+    return unused
+
+
+def depended():
+    return 1
+
+
+class Base:
+    def begin(self):
+        return 1
+'''
+
+FILES = {
+    "pytest.ini": "[pytest]\naddopts = --doctest-modules\ntestpaths = calc.py tests\n",
+    "calc.py": CALC,
+    "lazy.py": "START = 1\ndef use():\n    return START\n",
+    "loaded.py": "def use():\n    return 1\n\nVALUE = use()\n",
+    "data.txt": "data\n",
+    "tests/conftest.py": "import pytest, calc\n@pytest.fixture\ndef negated():\n    return calc.negate(1)\n",
+    "tests/sub/deep/test_deep.py": "def test_deep(negated): assert negated == -1\ndef test_other(): pass\n",
+    "tests/test_direct.py": (
+        "import calc, pytest\ndef test_add(): assert calc.add(1, 2) == 3\ndef test_negate(): assert calc.negate(1) == -1\n"
+        "def test_nothing(): pass\n"
+        "@pytest.mark.parametrize('n', [0, 1], ids=['a b[', '::x'])\ndef test_ids(n):\n    if n: assert calc.add(n, n) == 2\n"
+    ),
+    "tests/test_cache.py": (
+        "import calc\ndef test_1(): assert calc.cached(1) == 1\ndef test_2(): assert calc.cached(1) == 1\n"
+        "def test_3(): assert calc.cached(1) == 1\n"
+    ),
+    "tests/test_fixture.py": (
+        "import calc, pytest\n@pytest.fixture(scope='module')\ndef value(): return calc.shared()\n"
+        "def test_1(value): pass\ndef test_2(value): pass\ndef test_3(): pass\n"
+    ),
+    "tests/test_lazy.py": (
+        "def test_1():\n    import lazy\n    assert lazy.use() == 1\ndef test_2():\n    import lazy\n    assert lazy.START\n"
+        "def test_3(): pass\n"
+    ),
+    "tests/test_loads.py": "import loaded\ndef test_1(): pass\ndef test_2(): pass\n",
+    "tests/test_source.py": (
+        "import calc, inspect, pkgutil\ndef test_lines(): assert 'return' in inspect.getsource(calc.add)\n"
+        "def test_open(): assert open('calc.py').read()\ndef test_data(): assert open('data.txt').read()\n"
+        "def test_loader(): assert calc.__loader__.get_data(calc.__file__)\n"
+        "def test_text(): assert calc.__loader__.get_source('calc')\ndef test_nothing(): pass\n"
+    ),
+    "tests/test_process.py": (
+        "import multiprocessing, os, subprocess, sys\n"
+        "def test_run(): subprocess.run([sys.executable, '-c', 'import calc; calc.add(1, 1)'], check=True)\n"
+        "def test_system(): assert os.system('true') == 0\n"
+        "def test_fork():\n    pid = os.fork()\n    if not pid: os._exit(0)\n    os.waitpid(pid, 0)\n"
+        "def test_spawned():\n    p = multiprocessing.get_context('spawn').Process(target=print)\n    p.start()\n    p.join()\n"
+        "def test_nothing(): pass\n"
+    ),
+    "tests/test_tracer.py": (
+        "import sys, threading, _thread, time\nimport calc\n"
+        "def test_restored():\n    old = sys.gettrace()\n    sys.settrace(lambda *a: None)\n    calc.add(1, 1)\n    sys.settrace(old)\n"
+        "def test_left(): sys.settrace(None)\n"
+        "def test_thread():\n    t = threading.Thread(target=calc.add, args=(1, 1))\n    t.start()\n    t.join()\n"
+        "def test_raw():\n    done = []\n    _thread.start_new_thread(lambda: done.append(calc.add(1, 1)), ())\n"
+        "    while not done: time.sleep(0.01)\n"
+        "def test_nothing(): pass\n"
+    ),
+    "tests/test_classes.py": (
+        "import unittest, calc\nclass TestOne(unittest.TestCase):\n    @classmethod\n    def setUpClass(cls): calc.Base().begin()\n"
+        "    def test_1(self): pass\n    def test_2(self): pass\n"
+        "class TestTwo:\n    @classmethod\n    def setup_class(cls): calc.Base().begin()\n"
+        "    def test_1(self): pass\n    def test_2(self): pass\n"
+        "def test_nothing(): pass\n"
+    ),
+    "tests/test_z_depends.py": (
+        "import sys, calc\ndef test_other_file_is_loaded(): assert 'loaded' in sys.modules\n"
+        "def test_depended(): assert calc.depended() == 1\n"
+    ),
+}  # fmt: skip
+
+
+class Measured(NamedTuple):
+    repository: Repository
+    impact: ImpactMap
+    index: ImpactIndex
+
+    def selected(self, path: str, old: str, new: str) -> Selection:
+        clean = FILES[path]
+        assert clean.count(old) == 1
+        before, after = clean.encode(), clean.replace(old, new).encode()
+        scope = change_scope(path, before, after, make_patch(path, before, after))
+        return self.index.select(Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines))
+
+    def names(self, path: str, old: str, new: str) -> dict[str, set[str]]:
+        """File to its selected tests, but for those that are always selected."""
+        always = {self.index.tests[number] for number in self.impact.opaque}
+        found: dict[str, set[str]] = {}
+        for test in self.selected(path, old, new).tests:
+            if test not in always:
+                file, _, name = test.partition("::")
+                found.setdefault(file.removeprefix("tests/"), set()).add(name)
+        return found
+
+
+@pytest.fixture(scope="module")
+def measured(repository_of: MakeRepository) -> Measured:
+    repository = repository_of(FILES)
+    suite = repository.suite()
+    impact = measure_impact(repository.ground, suite.baseline, source_files=repository.source_files)
+    return Measured(repository, impact, ImpactIndex(impact))
+
+
+real = [pytest.mark.sandbox, pytest.mark.slow]
+READERS = {"test_lines", "test_open", "test_loader", "test_text"}
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+class TestMeasured:
+    def test_all_files_but_one_run_alone(self, measured: Measured) -> None:
+        apart = [group.name for group in measured.impact.groups if not group.separable]
+        assert apart == ["tests/test_z_depends.py"]
+        assert measured.impact.forks, measured.impact.why_not_forks
+
+    def test_tests_that_execute_a_function_and_those_that_read_its_file(self, measured: Measured) -> None:
+        assert measured.names("calc.py", "a + b", "a - b") == {
+            "calc.py": {"calc.negate"},
+            "test_direct.py": {"test_add", "test_ids[::x]"},
+            "test_source.py": READERS,
+            "test_tracer.py": {"test_thread"},
+        }
+
+    def test_fixtures_of_folders_above_are_executed_by_their_tests(self, measured: Measured) -> None:
+        found = measured.names("calc.py", "return -a", "return a")
+        assert found["sub/deep/test_deep.py"] == {"test_deep"}
+        assert found["calc.py"] == {"calc.negate"}
+        assert found["test_direct.py"] == {"test_negate"}
+
+    def test_what_is_cached_or_shared_affects_all_tests_of_the_file(self, measured: Measured) -> None:
+        assert measured.names("calc.py", "    return value\n", "    return 0\n")["test_cache.py"] == {
+            "test_1",
+            "test_2",
+            "test_3",
+        }
+        assert measured.names("calc.py", "def shared():\n    return 1", "def shared():\n    return 2")["test_fixture.py"] == {
+            "test_1", "test_2", "test_3"
+        }  # fmt: skip
+        assert measured.names("calc.py", "        return 1\n", "        return 2\n")["test_classes.py"] == {
+            "TestOne::test_1", "TestOne::test_2", "TestTwo::test_1", "TestTwo::test_2", "test_nothing"
+        }  # fmt: skip
+
+    def test_what_a_test_imports_itself_affects_all_tests_of_the_file(self, measured: Measured) -> None:
+        found = measured.names("lazy.py", "START = 1", "START = 2")
+        assert found["test_lazy.py"] == {"test_1", "test_2", "test_3"}
+        assert measured.names("lazy.py", "return START", "return 2")["test_lazy.py"] == {"test_1"}
+
+    def test_a_function_that_runs_at_load_affects_the_files_that_load_it(self, measured: Measured) -> None:
+        found = measured.names("loaded.py", "    return 1\n", "    return 2\n")
+        assert set(found) == {"test_loads.py", "test_z_depends.py"}
+        everyone = measured.names("calc.py", "{1: 2}", "{1: 3}")
+        assert {"test_direct.py", "test_loads.py", "sub/deep/test_deep.py"} <= set(everyone), "a conftest loads it"
+
+    def test_data_files_are_known_by_their_readers(self, measured: Measured) -> None:
+        assert [measured.index.tests[number] for number in measured.impact.opened["data.txt"]] == [
+            "tests/test_source.py::test_data"
+        ]
+
+    def test_processes_and_tracers_make_a_test_opaque(self, measured: Measured) -> None:
+        opaque = {measured.index.tests[number] for number in measured.impact.opaque}
+        assert opaque == {
+            "tests/test_process.py::test_run",
+            "tests/test_process.py::test_system",
+            "tests/test_process.py::test_fork",
+            "tests/test_process.py::test_spawned",
+            "tests/test_tracer.py::test_restored",
+            "tests/test_tracer.py::test_left",
+            "tests/test_tracer.py::test_raw",
+        }
+
+    def test_what_a_file_executes_that_does_not_run_alone_is_judged_by_the_whole_suite(
+        self, measured: Measured
+    ) -> None:
+        whole = measured.selected("calc.py", "def depended():\n    return 1", "def depended():\n    return 2").whole
+        assert whole.startswith("tests/test_z_depends.py does not run alone: tests/test_z_depends.py::test_other_file")
+        assert measured.selected("calc.py", "{1: 2}", "{1: 3}").whole, "what is loaded may be what it needs"
+        assert not measured.selected("calc.py", "a + b", "a - b").whole
+
+    def test_a_change_that_nothing_notices_selects_what_always_runs_and_what_reads_the_file(
+        self, measured: Measured
+    ) -> None:
+        found = measured.names("calc.py", "    return unused\n", "    return 1\n")
+        assert found == {"calc.py": {"calc.negate"}, "test_source.py": READERS}
+
+
+# Any package: the fast path and whole runs say the same
+
+
+def package(rng: random.Random) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
+    """Modules whose functions call one another, tests over them, and by name: the file and the text to replace."""
+    names = [f"f{number}" for number in range(10)]
+    home = {name: f"m{rng.randrange(3)}" for name in names}
+    texts: dict[str, list[str]] = {f"m{number}": ["import functools", "import m0, m1, m2"] for number in range(3)}
+    mutable: dict[str, tuple[str, str]] = {}
+    callees_of: dict[str, list[str]] = {}
+    for number, name in enumerate(names):
+        callees_of[name] = callees = rng.sample(names[:number], min(number, rng.randrange(3)))
+        calls = "".join(f" + {home[one]}.{one}(x)" for one in callees)
+        decorator = rng.choice(["", "", "@functools.lru_cache\n"])
+        body = f"    return x * {number + 2}{calls}  # {name}\n"
+        texts[home[name]].append(f"{decorator}def {name}(x):\n{body}")
+        mutable[name] = (f"{home[name]}.py", f"x * {number + 2}{calls}  # {name}")
+    called = rng.choice(names[:3])
+    texts[home[called]].append(f"CONSTANT = {called}(1)")
+    files = {f"{name}.py": "\n".join(text) + "\n" for name, text in texts.items()}
+
+    def value(name: str, x: int) -> int:
+        return x * (int(name[1:]) + 2) + sum(value(one, x) for one in callees_of[name])
+
+    for number in range(4):
+        tests = ["import pytest, m0, m1, m2"]
+        if rng.random() < 0.5:
+            one = rng.choice(names)
+            tests.append(
+                f"@pytest.fixture(scope='module')\ndef made(): return {home[one]}.{one}(2)\n"
+                f"def test_made(made): assert made == {value(one, 2)}\ndef test_made_again(made): assert made\n"
+            )
+        for test in range(4):
+            one = rng.choice(names)
+            weak = rng.random() < 0.3
+            check = "is not None" if weak else f"== {value(one, test)}"
+            tests.append(f"def test_{test}(): assert {home[one]}.{one}({test}) {check}\n")
+        files[f"tests/test_{number}.py"] = "\n".join(tests)
+    return files, mutable
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_affected_tests_and_whole_suites_judge_alike(repository_of: MakeRepository, seed: int) -> None:
+    rng = random.Random(seed)
+    files, mutable = package(rng)
+    repository = repository_of(files)
+    suite = repository.suite()
+    impact = measure_impact(repository.ground, suite.baseline, source_files=repository.source_files, workers=2)
+    accepted = 0
+    with open_fast_path(repository.ground, suite.baseline, ImpactIndex(impact), seed=0) as fast:
+        for name, (path, text) in mutable.items():
+            clean = files[path].encode()
+            wrong = rng.choice(["x * 99", "1 / 0", "None", "x * 0"])
+            bugged = files[path].replace(text, f"{wrong}  # {name}").encode()
+            assert bugged != clean
+            scope = change_scope(path, clean, bugged, make_patch(path, clean, bugged))
+            what = Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines)
+            whole = prove(suite, {path: bugged})
+            found = fast.prove(name, what, {path: bugged})
+            accepted += whole.verdict.status is VerdictStatus.ACCEPTED
+            same = {"runs"}
+            assert found.verdict.model_dump(exclude=same) == whole.verdict.model_dump(exclude=same), name
+            assert {t: f.model_dump(exclude={"trace"}) for t, f in found.failures.items()} == {
+                t: f.model_dump(exclude={"trace"}) for t, f in whole.failures.items()
+            }
+    assert accepted
