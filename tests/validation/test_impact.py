@@ -86,7 +86,7 @@ def test_costs_are_those_of_loading_and_running() -> None:
 
 # What is measured
 
-CALC = '''\
+CALC = """\
 import functools
 
 
@@ -95,10 +95,6 @@ def add(a, b):
 
 
 def negate(a):
-    """
-    >>> negate(1)
-    -1
-    """
     return -a
 
 
@@ -129,13 +125,14 @@ def depended():
 class Base:
     def begin(self):
         return 1
-'''
+"""
 
 FILES = {
-    "pytest.ini": "[pytest]\naddopts = --doctest-modules\ntestpaths = calc.py tests\n",
+    "pytest.ini": "[pytest]\naddopts = --doctest-modules\ntestpaths = doc.py tests\n",
     "calc.py": CALC,
     "lazy.py": "START = 1\ndef use():\n    return START\n",
     "loaded.py": "def use():\n    return 1\n\nVALUE = use()\n",
+    "doc.py": 'import calc\n\n\ndef told(a):\n    """\n    >>> told(1)\n    -1\n    """\n    return calc.negate(a)\n',
     "data.txt": "data\n",
     "tests/conftest.py": "import pytest, calc\n@pytest.fixture\ndef negated():\n    return calc.negate(1)\n",
     "tests/sub/deep/test_deep.py": "def test_deep(negated): assert negated == -1\ndef test_other(): pass\n",
@@ -239,7 +236,6 @@ class TestMeasured:
 
     def test_tests_that_execute_a_function_and_those_that_read_its_file(self, measured: Measured) -> None:
         assert measured.names("calc.py", "a + b", "a - b") == {
-            "calc.py": {"calc.negate"},
             "test_direct.py": {"test_add", "test_ids[::x]"},
             "test_source.py": READERS,
             "test_tracer.py": {"test_thread"},
@@ -248,7 +244,7 @@ class TestMeasured:
     def test_fixtures_of_folders_above_are_executed_by_their_tests(self, measured: Measured) -> None:
         found = measured.names("calc.py", "return -a", "return a")
         assert found["sub/deep/test_deep.py"] == {"test_deep"}
-        assert found["calc.py"] == {"calc.negate"}
+        assert found["doc.py"] == {"doc.told"}
         assert found["test_direct.py"] == {"test_negate"}
 
     def test_what_is_cached_or_shared_affects_all_tests_of_the_file(self, measured: Measured) -> None:
@@ -304,7 +300,7 @@ class TestMeasured:
         self, measured: Measured
     ) -> None:
         found = measured.names("calc.py", "    return unused\n", "    return 1\n")
-        assert found == {"calc.py": {"calc.negate"}, "test_source.py": READERS}
+        assert found == {"test_source.py": READERS}
 
 
 # Any package: the fast path and whole runs say the same

@@ -3,6 +3,7 @@
 This file runs in the process of `pytest_worker.py`, while the clean tree is measured.
 """
 
+import _thread
 import itertools
 import os
 import sys
@@ -12,9 +13,6 @@ IMPORTERS = ("<frozen importlib._bootstrap_external>", os.path.join("_pytest", "
 """Who opens a source file to load it as a module; the lines that then run are seen by coverage."""
 READ_DATA = ("get_data", "get_source")
 """A loader's functions that read any file: on the way to a module (`get_code`), or for whoever asks."""
-STARTS_THREAD = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
-TRACERS = ("coverage", "doctest", "threading", "pytest_trace")
-"""Modules that set a trace function which is there already, or coverage's own."""
 ASK_THE_MACHINE = frozenset({"platform", "ctypes.util", "uuid"})
 """Modules of the standard library whose processes look at the machine and not at any repository."""
 
@@ -32,14 +30,16 @@ class Trace:
         self.opened = {}
         self.opaque = {}
         self.tracer = sys.gettrace()
-        self.pid = os.getpid()
+        self.thread = _thread.get_ident()
         try:
             import _posixsubprocess
 
             # multiprocessing calls it without any audit event.
-            _posixsubprocess.fork_exec = self.noting(_posixsubprocess.fork_exec)
+            _posixsubprocess.fork_exec = self.noting("_posixsubprocess.fork_exec", _posixsubprocess.fork_exec)
         except (ImportError, AttributeError):
             pass
+        # Coverage sees the threads that `threading` starts, which has this function under its own name.
+        _thread.start_new_thread = self.noting("_thread.start_new_thread", _thread.start_new_thread)
         sys.addaudithook(self.hook)
 
     def switch(self, test):
@@ -50,10 +50,10 @@ class Trace:
         self.test = test
         linecache.clearcache()  # so that every test that reads source opens the file
 
-    def noting(self, fork_exec):
+    def noting(self, name, function):
         def noted(*arguments):
-            self.note_spawn("_posixsubprocess.fork_exec")
-            return fork_exec(*arguments)
+            self.note_spawn(name)
+            return function(*arguments)
 
         return noted
 
@@ -63,10 +63,7 @@ class Trace:
         elif event in SPAWNS:
             self.note_spawn(event)
         elif event == "sys.settrace":
-            if sys._getframe(1).f_globals.get("__name__", "").split(".")[0] not in TRACERS:
-                self.opaque.setdefault(self.test, event)
-        elif event in STARTS_THREAD and getattr(arguments[0], "__name__", "") != "_bootstrap":
-            self.opaque.setdefault(self.test, event)  # not by `threading`, so coverage does not see it
+            self.look_at_tracer(replace=False)
 
     def note_open(self, path):
         if not isinstance(path, (str, bytes)) or loads_a_module(sys._getframe(2)):
@@ -79,10 +76,12 @@ class Trace:
         if not any(frame.f_globals.get("__name__") in ASK_THE_MACHINE for frame in callers(sys._getframe(2))):
             self.opaque.setdefault(self.test, event)
 
-    def look_at_tracer(self):
-        if sys.gettrace() is not self.tracer:
+    def look_at_tracer(self, replace=True):
+        """Lines were not seen where the trace function is another one, when it is looked for or replaced."""
+        if _thread.get_ident() == self.thread and sys.gettrace() is not self.tracer:
             self.opaque.setdefault(self.test, "sys.settrace")
-            sys.settrace(self.tracer)
+            if replace:
+                sys.settrace(self.tracer)
 
     def result(self):
         """What was seen, as a record's fields: `opaque` (pairs of test and why) and `opened` (path to tests)."""

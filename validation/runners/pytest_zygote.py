@@ -7,8 +7,8 @@ of the repository's is ever loaded here: modules under the work tree are refused
 
 Messages both ways: four bytes of length, JSON. Said first: ``{"unfit": why or ""}``. Heard: ``{"preload": names}``,
 answered with ``{"unfit", "culprit": name or null}``; or a job (the settings of a worker) with the worker's channel as a
-descriptor beside it, answered with ``{"pid"}``; or ``{"ping"}``, answered with ``{}``. A worker is forked twice, so that
-it becomes the child of the server, which then learns from the kernel how it ended.
+descriptor beside it, answered with ``{"pid"}``; or ``{"ping"}``, answered with ``{}``. A worker is forked twice, so
+that it becomes the child of the server, which then learns from the kernel how it ended.
 """
 
 import array
@@ -36,6 +36,7 @@ class Zygote:
         self.reporter = reporter
         self.root = os.path.join(os.path.realpath(os.getcwd()), "")
         self.descriptors = descriptors()
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.prctl = ctypes.CDLL(None).prctl
         self.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
@@ -54,8 +55,8 @@ class Zygote:
                 # What is here stays: no worker's collector need look at it, and so copy its pages.
                 gc.collect()
                 gc.freeze()
-                # Tests may send any signal here; their handlers, in workers, are none of this process's.
-                self.mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+                # Tests may send any signal, and what its handler does here all later workers would have.
+                signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
                 unfit = self.unfit() or ("%s needs the repository" % culprit if culprit else "")
                 say(self.socket, {"unfit": unfit, "culprit": culprit})
             elif "ping" in message:
