@@ -93,7 +93,7 @@ class _Sorter:
         if in_package:
             return named
         if in_test_folder:  # documentation is a test path for its doctests alone
-            return named or folders[0] not in _EXAMPLES
+            return named or not folders or folders[0] not in _EXAMPLES
         if self._test_folders:  # others are never collected; their helpers may still be imported
             return name == "conftest.py" and not folders
         return named and (not folders or folders[0] not in _NOT_TESTS)

@@ -387,3 +387,15 @@ def test_example_in_the_documentation_is_a_valid_file():
     values = parse_profile_file(example, where="docs")
     assert set(values.install) == set(InstallSpec.model_fields)
     assert set(values.profile) == set(RepoProfile.model_fields) - {"install", "provenance", "language"}
+
+
+def test_a_file_may_be_a_test_path(profile):
+    found = profile(
+        {
+            "pytest.ini": "[pytest]\ntestpaths = notes.py tests\n",
+            "pkg/__init__.py": "X = 1\n",
+            "notes.py": "X = 1\n",
+            "tests/test_a.py": "def test_a(): pass\n",
+        }
+    )
+    assert "notes.py" not in found.source_files

@@ -1,0 +1,441 @@
+"""The fast path says what whole runs say, or nothing."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extractors.change_scope import change_scope
+from extractors.diff import make_patch
+from schemas.errors import SandboxFailed
+from schemas.reports import (
+    Baseline,
+    CoverageMap,
+    Outcome,
+    Rejection,
+    TestFailure,
+    TestReport,
+    Verdict,
+    VerdictStatus,
+)
+from validation.channel import SuiteRun
+from validation.fast_path import FastPath, Undecided, open_fast_path
+from validation.impact import Change, ImpactIndex, ImpactMap, TestGroup
+from validation.impact_run import measure_impact
+from validation.prover import AUDITED_AT_LEAST, AUDITED_SHARE, audited_ids, prove_candidate
+from validation.sandbox.fake import FakeBackend, result
+from validation.sandbox.protocol import Limits
+from validation.suite import SuiteOptions
+from validation.validate import Proof, Suite, prove
+from validation.warm import Ground
+
+from .conftest import MakeRepository
+
+# Servers that follow a script
+
+A, B, C, D = TESTS = ("t/a.py::a", "t/a.py::b", "t/b.py::c", "t/b.py::d")
+BASELINE = Baseline(
+    stable=dict.fromkeys(TESTS, Outcome.PASSED),
+    quarantined={},
+    coverage=CoverageMap(tests=(), lines={}, import_lines={}),
+    runs=3,
+    test_limits_s=dict.fromkeys(TESTS, 1.0),
+    suite_limit_s=10.0,
+)
+IMPACT = ImpactMap(
+    groups=(
+        TestGroup(name="t/a.py", tests=(A, B), load_cpu_s=0.0, separable=True),
+        TestGroup(name="t/b.py", tests=(C, D), load_cpu_s=0.0, separable=True),
+    ),
+    lines={"s.py": {1: (0, 1), 2: (0, 1, 2, 3)}},
+    load_lines={},
+    opened={},
+    opened_by_loading={},
+    opaque={},
+    cpu_s=dict.fromkeys(TESTS, 0.0),
+    forks=True,
+)
+TWO, ALL, NONE = (Change("s.py", ((line, line),), at_load=False, load_lines=()) for line in (1, 2, 3))
+
+
+def run(outcomes: Mapping[str, str], *, messages: Mapping[str, str] = {}, **more: Any) -> SuiteRun:
+    found = {test: Outcome(outcome) for test, outcome in outcomes.items()}
+    failures = {
+        test: TestFailure(phase="call", message=messages.get(test, "")) for test in found if found[test].is_failure
+    }
+    late = Outcome.TIMED_OUT in found.values() or more.pop("late", False)
+    report = TestReport(outcomes=found, failures=failures, exit_code=0, timed_out=late, duration_s=0.0)
+    fields = {"refused_records": 0, "out_of_memory": False, "complete": True, "contradiction": "", "lingered": False}
+    return SuiteRun(report, None, None, **(fields | more))  # type: ignore[arg-type]
+
+
+class Scripted:
+    """Stands for a `WarmServer`: answers in turn, then passes whatever is asked for."""
+
+    def __init__(self, answers: list[SuiteRun | Exception]) -> None:
+        self.answers = answers
+        self.asked: list[SuiteOptions] = []
+
+    def run(self, _edits: Mapping[str, bytes], options: SuiteOptions) -> SuiteRun:
+        self.asked.append(options)
+        if not self.answers:
+            return run(dict.fromkeys(options.select or (), "passed"))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def drop(self) -> None:
+        pass
+
+
+class Both(NamedTuple):
+    fast: FastPath
+    finder: Scripted
+    confirmer: Scripted
+
+    def prove(self, change: Change = TWO) -> Proof:
+        return self.fast.prove("candidate", change, {"s.py": b""})
+
+
+def path(find: list[SuiteRun | Exception], confirm: list[SuiteRun | Exception] | None = None) -> Both:
+    ground = Ground(FakeBackend(lambda _call: result()), "image", ("pytest",), {}, Limits())
+    fast = FastPath(ground, BASELINE, ImpactIndex(IMPACT), seed=0)
+    finder, confirmer = Scripted(find), Scripted(confirm or [])
+    fast.finder, fast.confirmer = finder, confirmer  # type: ignore[assignment]
+    return Both(fast, finder, confirmer)
+
+
+FAILED = {A: "failed", B: "passed"}
+CONFIRMED = {A: "failed", B: "passed", C: "passed", D: "passed"}
+
+
+def test_what_fails_on_both_servers_is_accepted_and_all_else_passes() -> None:
+    both = path([run(FAILED)], [run(CONFIRMED)])
+    proof = both.prove()
+    assert proof.verdict.status is VerdictStatus.ACCEPTED
+    assert (proof.verdict.fail_to_pass, proof.verdict.pass_to_pass) == ((A,), (B, C, D))
+    assert (proof.executions, proof.affected_only, set(proof.failures)) == (2, True, {A})
+    assert both.finder.asked[0].files == ("t/a.py",)
+    assert both.finder.asked[0].select == (A, B)
+    assert not both.finder.asked[0].explain
+    assert both.confirmer.asked[0].explain == (A,)
+
+
+def test_a_change_that_affects_no_test_is_rejected_without_a_run() -> None:
+    proof = path([]).prove(NONE)
+    assert (proof.verdict.reason, proof.executions) == (Rejection.NO_TEST_FAILED, 0)
+
+
+def test_where_all_pass_the_other_server_is_not_asked() -> None:
+    proof = path([]).prove()
+    assert (proof.verdict.reason, proof.executions) == (Rejection.NO_TEST_FAILED, 1)
+
+
+def test_where_all_fail_nothing_is_left_to_pass() -> None:
+    proof = path([run(dict.fromkeys(TESTS, "failed"))]).prove(ALL)
+    assert (proof.verdict.reason, proof.verdict.detail) == (Rejection.NO_TEST_PASSED, "4 tests failed")
+
+
+@pytest.mark.parametrize("outcome", ["skipped", "xfailed", "xpassed"])
+def test_a_test_that_the_bug_keeps_from_passing_is_in_neither_list(outcome: str) -> None:
+    proof = path([run({A: "failed", B: outcome})], [run(CONFIRMED | {B: outcome})]).prove()
+    assert (proof.verdict.fail_to_pass, proof.verdict.pass_to_pass) == ((A,), (C, D))
+
+
+def test_a_test_that_is_not_reported_is_broken() -> None:
+    proof = path([run({B: "passed"})], [run({B: "passed", C: "passed", D: "passed"})]).prove()
+    assert proof.verdict.fail_to_pass == (A,)
+
+
+HANGS = {A: "timed_out"}
+
+
+def test_a_test_that_hangs_alone_too_is_rejected() -> None:
+    both = path([run(HANGS), run(HANGS)])
+    proof = both.prove()
+    assert (proof.verdict.reason, proof.verdict.runs, proof.executions) == (Rejection.TIMED_OUT, 2, 2)
+    assert both.finder.asked[1].select == (A,)
+    assert both.finder.asked[1].limits_s[A] == pytest.approx(3.0)
+
+
+def test_a_test_that_was_late_once_is_judged_by_another_run() -> None:
+    proof = path([run(HANGS), run({A: "passed"}), run(FAILED)], [run(CONFIRMED)]).prove()
+    assert (proof.verdict.fail_to_pass, proof.executions) == ((A,), 4)
+
+
+def test_a_suite_that_is_late_twice_is_rejected() -> None:
+    proof = path([run({}, late=True), run({}, late=True)]).prove()
+    assert (proof.verdict.reason, proof.verdict.detail) == (Rejection.TIMED_OUT, "the suite goes over its limit")
+
+
+def test_a_test_that_nobody_knows_is_late_and_no_error_of_ours() -> None:
+    proof = path([run({"t/a.py::ghost": "timed_out"}), run({"t/a.py::ghost": "timed_out"})]).prove()
+    assert proof.verdict.reason is Rejection.TIMED_OUT
+
+
+def test_a_process_that_does_not_end_is_tried_again_then_rejected() -> None:
+    both = path([run(FAILED, lingered=True), run(FAILED, lingered=True)])
+    assert both.prove().verdict.detail == "the test process does not end after its last test"
+    assert both.finder.asked[1].exit_grace_s > both.finder.asked[0].exit_grace_s
+    assert path([run(FAILED, lingered=True), run(FAILED)], [run(CONFIRMED)]).prove().verdict.fail_to_pass == (A,)
+
+
+UNDECIDED: Mapping[str, tuple[list[SuiteRun | Exception], list[SuiteRun | Exception], int, str]] = {
+    "one server lost": ([SandboxFailed("gone\nmore")], [], 1, "the warm sandbox was lost: gone"),
+    "the other lost": ([run(FAILED)], [SandboxFailed("gone")], 2, "the warm sandbox was lost: gone"),
+    "a contradiction": ([run(FAILED, contradiction="it lies")], [], 1, "it lies"),
+    "killed": ([run(FAILED, messages={A: "the test process ended with signal 9"})], [], 1, "a test process was killed"),
+    "a child killed": ([run(FAILED, out_of_memory=True)], [], 1, "memory ran out"),
+    "not confirmed": ([run(FAILED)], [run(CONFIRMED | {A: "passed"})], 2, "1 tests differ in the confirmation"),
+    "more fail": ([run(FAILED)], [run(CONFIRMED | {D: "failed"})], 2, f"1 tests differ in the confirmation, {D} first"),
+    "late there": ([run(FAILED)], [run(HANGS), run(HANGS)], 3, "a limit was broken in the confirmation alone"),
+}
+
+
+@pytest.mark.parametrize("case", UNDECIDED)
+def test_what_is_unclear_is_undecided_and_its_runs_are_counted(case: str) -> None:
+    find, confirm, executions, says = UNDECIDED[case]
+    with pytest.raises(Undecided) as caught:
+        path(list(find), list(confirm)).prove()
+    assert caught.value.executions == executions
+    assert str(caught.value).startswith(says)
+
+
+def test_the_sample_of_the_rest_is_chosen_by_candidate_and_holds_no_failing_test() -> None:
+    fast = path([]).fast
+    assert set(fast.rest("candidate", (A,))) == {B, C, D}
+    assert fast.rest("candidate", (A,)) == fast.rest("candidate", (A,))
+    assert len({tuple(fast.rest(str(number), ())) for number in range(50)}) > 1
+
+
+# Audits
+
+
+def whole_suite(*outcomes: Mapping[str, str]) -> Suite:
+    left = list(outcomes)
+
+    def script(_call: object) -> Any:
+        found = left.pop(0) if left else {}
+        records = [
+            {"e": "report", "t": test, "when": "call", "outcome": found.get(test, "passed"), "xfail": False}
+            | {"duration_s": 0.0, "cpu_s": 0.0, "failure": None}
+            for test in TESTS
+        ]
+        lines = [json.dumps(one) for one in (*records, {"e": "done", "exit": 0})]
+        return result(channel="\n".join(lines).encode())
+
+    backend = FakeBackend(script)
+    backend.images["image"] = {"/testbed/s.py": b""}
+    return Suite(backend, "image", ("pytest",), BASELINE, {}, Limits())
+
+
+def proved(both: Both | None, suite: Suite, *, audited: bool = False) -> Proof:
+    fast = None if both is None else both.fast
+    return prove_candidate(suite, fast, candidate_id="candidate", change=TWO, edits={"s.py": b""}, audited=audited)
+
+
+def test_without_a_fast_path_whole_runs_decide() -> None:
+    proof = proved(None, whole_suite({A: "failed"}, {A: "failed"}))
+    assert (proof.verdict.fail_to_pass, proof.affected_only, proof.audit, proof.why_whole) == ((A,), False, None, "")
+
+
+def test_what_is_undecided_is_decided_by_whole_runs_and_says_why() -> None:
+    both = path([run(FAILED)], [run(CONFIRMED | {D: "failed"})])
+    proof = proved(both, whole_suite({A: "failed"}, {A: "failed"}), audited=True)
+    assert proof.verdict.fail_to_pass == (A,)
+    assert (proof.executions, proof.affected_only, proof.audit) == (4, False, None)
+    assert proof.why_whole.startswith("1 tests differ in the confirmation")
+
+
+def test_an_audit_that_agrees_says_so_and_keeps_the_verdict_of_the_whole_runs() -> None:
+    proof = proved(path([run(FAILED)], [run(CONFIRMED)]), whole_suite({A: "failed"}, {A: "failed"}), audited=True)
+    assert proof.audit is not None
+    assert not proof.audit.difference
+    assert (proof.executions, proof.affected_only) == (4, False)
+
+
+@pytest.mark.parametrize(
+    ("whole", "difference"),
+    [
+        ({A: "failed", D: "failed"}, f"1 tests that fail differ, {D} first"),
+        ({A: "failed", D: "skipped"}, f"1 tests that pass differ, {D} first"),
+        ({}, "accepted by the affected tests, no_test_failed by the whole suite (no detail)"),
+    ],
+)
+def test_an_audit_that_disagrees_is_recorded_and_whole_runs_decide(whole: dict[str, str], difference: str) -> None:
+    proof = proved(path([run(FAILED)], [run(CONFIRMED)]), whole_suite(whole, whole), audited=True)
+    assert proof.audit is not None
+    assert proof.audit.difference == difference
+    assert proof.verdict.fail_to_pass == tuple(sorted(test for test in whole if whole[test] == "failed"))
+
+
+ids = st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=200)
+
+
+@given(ids, st.integers(), st.integers(0, 250))
+def test_audited_candidates_are_enough_of_those_that_are_judged(names: list[str], seed: int, judged: int) -> None:
+    found = audited_ids(names, seed=seed, judged_at_least=judged)
+    assert found <= set(names)
+    assert len(found & set(names[:judged])) >= min(AUDITED_AT_LEAST, judged, len(names))
+    assert found == audited_ids(names, seed=seed, judged_at_least=judged)
+
+
+@given(ids, st.integers(0, 250), st.integers(0, 250))
+def test_a_candidate_of_the_share_is_audited_whatever_else_is_judged(names: list[str], one: int, other: int) -> None:
+    share = audited_ids(names, seed=0, judged_at_least=0)
+    assert share <= audited_ids(names, seed=0, judged_at_least=one)
+    assert share == audited_ids(list(reversed(names)), seed=0, judged_at_least=0)
+    first = set(names[: min(one, other)])
+    assert audited_ids(names, seed=0, judged_at_least=max(one, other)) & first <= first
+
+
+def test_the_share_of_audited_candidates_is_about_what_was_asked_for() -> None:
+    names = [str(number) for number in range(20_000)]
+    found = audited_ids(names, seed=1, judged_at_least=0)
+    assert len(found) == pytest.approx(AUDITED_SHARE * len(names), rel=0.2)
+    assert found != audited_ids(names, seed=2, judged_at_least=0)
+
+
+# Real sandboxes
+
+CALC = """\
+import os
+
+STATE = {"scale": 1}
+
+
+def add(a, b):
+    return a + b
+
+
+def negate(a):
+    return -a
+
+
+def usable():
+    return True
+
+
+def scaled(a):
+    return a * STATE["scale"]
+
+
+def with_scale(scale, a):
+    before = STATE["scale"]
+    STATE["scale"] = scale
+    found = scaled(a)
+    STATE["scale"] = before
+    return found
+
+
+class Shape:
+    def area(self):
+        return 4
+"""
+FILES = {
+    "calc.py": CALC,
+    "tests/test_a.py": (
+        "import pytest\nfrom calc import Shape, add, usable, with_scale\n"
+        "def test_add(): assert add(1, 2) == 3\ndef test_more(): assert add(2, 2) == 4\n"
+        "def test_usable():\n    if not usable(): pytest.skip('no')\n"
+        "def test_area(): assert Shape().area() == 4\ndef test_nothing(): pass\n"
+        "def test_with_scale(): assert with_scale(2, 1) == 2\n"
+    ),
+    "tests/test_b.py": (
+        "import calc\ndef test_negate(): assert calc.negate(1) == -1\ndef test_nothing(): pass\n"
+        "def test_scaled(): assert calc.scaled(1) == 1\n"
+    ),
+    "tests/test_c.py": "def test_without(): pass\n",
+}
+EDITS: Mapping[str, tuple[str, str]] = {
+    "a bug": ("return a + b", "return a - b"),
+    "nothing": ("return a + b", "return b + a"),
+    "burns": ("return -a", "while True: pass"),
+    "waits": ("return -a", "import time; time.sleep(1000)"),
+    "exits": ("return -a", "os._exit(0)"),
+    "exits in a test that others follow": ("return a + b", "os._exit(3)"),
+    "crashes": ("return -a", "os.abort()"),
+    "skips": ("    return True", "    return False"),
+    "skips one and fails another": ("    return True", "    return add(1, 1) == 3"),
+    "does not load": ("import os\n", "import os, not_there\n"),
+    "does not parse": ("import os\n", "import os (\n"),
+    "breaks a name that tests import": ("def add(", "def plus("),
+    "a class's own line": ("class Shape:\n", "class Shape:\n    x = 1 / 0\n"),
+    "a method": ("return 4", "return 5"),
+    "leaves a thread": (
+        "return -a",
+        "import threading, time; threading.Thread(target=time.sleep, args=(1000,)).start(); return -a",
+    ),
+    "recursion": ("return -a", "return negate(a)"),
+    "raises the end": ("return -a", "raise SystemExit(0)"),
+    "interrupts": ("return -a", "raise KeyboardInterrupt"),
+}
+
+
+class Real(NamedTuple):
+    suite: Suite
+    fast: FastPath
+
+
+@pytest.fixture(scope="module")
+def real(repository_of: MakeRepository) -> Iterator[Real]:
+    repository = repository_of(FILES)
+    suite = repository.suite()
+    impact = measure_impact(repository.ground, suite.baseline, source_files=repository.source_files)
+    with open_fast_path(repository.ground, suite.baseline, ImpactIndex(impact), seed=0) as fast:
+        yield Real(suite, fast)
+
+
+def asked(clean: str, old: str, new: str) -> tuple[Change, dict[str, bytes]]:
+    assert clean.count(old) == 1
+    before, after = clean.encode(), clean.replace(old, new).encode()
+    scope = change_scope("calc.py", before, after, make_patch("calc.py", before, after))
+    change = Change("calc.py", scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines)
+    return change, {"calc.py": after}
+
+
+def comparable(verdict: Verdict) -> dict[str, Any]:
+    return verdict.model_dump(exclude={"runs"})
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+@pytest.mark.parametrize("case", EDITS)
+def test_affected_tests_and_whole_suites_judge_alike(real: Real, case: str) -> None:
+    change, edits = asked(CALC, *EDITS[case])
+    whole = prove(real.suite, edits)
+    found = real.fast.prove(case, change, edits)
+    assert comparable(found.verdict) == comparable(whole.verdict)
+    assert {test: (one.phase, one.exception, one.message) for test, one in found.failures.items()} == {
+        test: (one.phase, one.exception, one.message) for test, one in whole.failures.items()
+    }
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("new", "reason"),
+    [("kept = []\n    while True: kept.append(bytearray(10_000_000))", Rejection.OUT_OF_MEMORY)],
+)
+def test_what_takes_all_memory_is_left_to_whole_suites(real: Real, new: str, reason: Rejection) -> None:
+    change, edits = asked(CALC, "return -a", new)
+    proof = prove_candidate(real.suite, real.fast, candidate_id="c", change=change, edits=edits, audited=False)
+    assert proof.verdict.reason is reason
+    assert proof.why_whole
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_a_bug_that_spoils_tests_of_another_file_is_found_by_an_audit(real: Real) -> None:
+    """No map of the clean tree can see it: what is spoilt is only so where the bug has run in the same process."""
+    change, edits = asked(CALC, '    STATE["scale"] = before\n', "")
+    selected = real.fast.index.select(change).tests
+    assert "tests/test_b.py::test_scaled" not in selected
+    proof = prove_candidate(real.suite, real.fast, candidate_id="c", change=change, edits=edits, audited=True)
+    assert proof.audit is not None
+    assert proof.audit.difference == "no_test_failed by the affected tests, accepted by the whole suite (no detail)"
+    assert proof.verdict.fail_to_pass == ("tests/test_b.py::test_scaled",)
