@@ -1,15 +1,14 @@
 """Which runs of code a change of a file can alter: bodies of functions, or what runs when the file is loaded."""
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import tree_sitter
 
 from extractors.hunks import changed_regions, split_lines
 from extractors.syntax import Definition, definitions, language_of, syntax_of
 from schemas.code import EntityKind
-
-_MAKES_GENERATORS = re.compile(rb"\byield\b")
-"""What makes another thing of a function, without any line of its body being run."""
+from schemas.repo import Language
 
 
 class ChangeScope(NamedTuple):
@@ -25,6 +24,9 @@ class ChangeScope(NamedTuple):
     """The lines of the file that lie in no function's body; empty where `at_load` is false."""
 
 
+_YIELDS = frozenset({"yield", "yield_expression"})
+"""What makes another thing of a function, without any line of its body being run."""
+_FUNCTIONS = frozenset({"lambda"})
 _TEXTS = frozenset({"string", "concatenated_string"})
 
 
@@ -34,6 +36,8 @@ class _Body(NamedTuple):
     last_line: int
     said_until: int
     """Last line of what the function says of itself: text that can be read without running it."""
+    generates: bool
+    """Whether it is a generator."""
 
     def holds(self, line: int) -> bool:
         return self.first_line <= line <= self.last_line
@@ -47,13 +51,13 @@ def change_scope(path: str, clean: bytes, bugged: bytes, patch: str) -> ChangeSc
     """
     before, after = _bodies(path, clean), _bodies(path, bugged)
     touched: set[_Body] = set()
-    at_load = False
+    at_load = _generators(before) != _generators(after)
     old, new = split_lines(clean), split_lines(bugged)
     for region in changed_regions(patch):
-        changed = [*old[region.old_start : region.old_end], *new[region.new_start : region.new_end]]
-        at_load = at_load or any(map(_MAKES_GENERATORS.search, changed))
         for line in range(region.old_start + 1, region.old_end + 1):
             body = _innermost(before, line)
+            if body is None and not old[line - 1].strip():
+                continue
             touched |= {body} if body else set()
             at_load = at_load or body is None or line <= body.said_until
         for line in range(region.new_start + 1, region.new_end + 1):
@@ -79,11 +83,11 @@ def _bodies(path: str, source: bytes) -> tuple[_Body, ...]:
     return tuple(
         body
         for item in definitions(source, language)
-        if item.kind is not EntityKind.CLASS and (body := _body(item, field)) is not None
+        if item.kind is not EntityKind.CLASS and (body := _body(item, field, language)) is not None
     )
 
 
-def _body(item: Definition, field: str) -> _Body | None:
+def _body(item: Definition, field: str, language: Language) -> _Body | None:
     """Lines of a body that hold nothing of its header; `None` where there are none (`def f(): return 1`)."""
     node = item.node.child_by_field_name(field)
     if node is None:
@@ -94,7 +98,30 @@ def _body(item: Definition, field: str) -> _Body | None:
     only = statement.named_children if statement is not None else []
     is_text = len(only) == 1 and only[0].type in _TEXTS
     said_until = node.named_children[0].end_point.row + 1 if is_text else 0
-    return _Body(item.name, first, item.span.end_line, said_until) if first <= item.span.end_line else None
+    if first > item.span.end_line:
+        return None
+    generates = _yields(node, syntax_of(language).functions | _FUNCTIONS)
+    return _Body(item.name, first, item.span.end_line, said_until, generates)
+
+
+def _yields(node: tree_sitter.Node, functions: frozenset[str]) -> bool:
+    """Whether there is a yield in it, functions inside it apart."""
+    waiting = list(node.children)
+    while waiting:
+        one = waiting.pop()
+        if one.type in _YIELDS and one.is_named:
+            return True
+        if one.type not in functions:
+            waiting += one.children
+    return False
+
+
+def _generators(bodies: Sequence[_Body]) -> dict[str, list[bool]]:
+    """By name, in order, for the names of all functions."""
+    found: dict[str, list[bool]] = {}
+    for body in bodies:
+        found.setdefault(body.name, []).append(body.generates)
+    return found
 
 
 def _innermost(bodies: Sequence[_Body], line: int) -> _Body | None:
