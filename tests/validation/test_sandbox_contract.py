@@ -1,5 +1,6 @@
 """What every sandbox must do; each test runs on every backend of the machine."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -11,13 +12,14 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from schemas.errors import SandboxFailed
 from validation.sandbox.hidden import private_paths
-from validation.sandbox.protocol import MIB, CommandResult, Limits, Sandbox, SandboxBackend
+from validation.sandbox.protocol import MIB, CommandResult, Conversation, Limits, Sandbox, SandboxBackend
 
 SMALL = Limits(memory_bytes=256 * MIB, disk_bytes=32 * MIB, processes=32)
 MAKE = {
@@ -542,6 +544,230 @@ def test_two_sandboxes_run_at_once(backend: SandboxBackend) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(use, range(4))) == [b"0\n", b"1\n", b"2\n", b"3\n"]
+
+
+# Conversations
+
+
+ECHO = """
+    import os, struct, sys
+    channel = int(os.environ["GYMFORGE_CHANNEL_FD"])
+    def read(size):
+        data = b""
+        while len(data) < size:
+            piece = os.read(0, min(size - len(data), 1 << 20))
+            if not piece: sys.exit(7)
+            data += piece
+        return data
+    def write(data):
+        view = memoryview(data)
+        while view: view = view[os.write(channel, view):]
+    while True:
+        size, = struct.unpack(">Q", read(8))
+        write(read(size)[::-1])
+"""
+
+
+@pytest.fixture
+def talk_to(sandbox: Sandbox, python: str) -> Callable[..., AbstractContextManager[Conversation]]:
+    """Talk with a Python program in a fresh small sandbox."""
+
+    def start(program: str, **options: object) -> AbstractContextManager[Conversation]:
+        return sandbox.converse([python, "-c", textwrap.dedent(program)], **options)  # type: ignore[arg-type]
+
+    return start
+
+
+def said(talk: Conversation, word: bytes) -> bytes:
+    """What the echo answers."""
+    talk.say(len(word).to_bytes(8, "big") + word)
+    heard = bytearray()
+    while len(heard) < len(word):
+        heard += talk.hear(timeout_s=60)
+    return bytes(heard)
+
+
+Talk = Callable[..., AbstractContextManager[Conversation]]
+
+
+def test_words_go_both_ways_one_after_another(talk_to: Talk) -> None:
+    with talk_to(ECHO) as talk:
+        for number in range(50):
+            word = b"word %d" % number
+            assert said(talk, word) == word[::-1]
+        assert talk.result is None
+
+
+def test_large_words_go_both_ways(talk_to: Talk) -> None:
+    with talk_to(ECHO) as talk:
+        for size in (1, 3 * MIB, 10, 12 * MIB):
+            word = os.urandom(size)
+            assert said(talk, word) == word[::-1]
+
+
+def test_a_command_that_was_not_told_anything_is_heard(talk_to: Talk) -> None:
+    with talk_to("import os, time; os.write(int(os.environ['GYMFORGE_CHANNEL_FD']), b'hello'); time.sleep(60)") as talk:
+        assert talk.hear(timeout_s=30) == b"hello"
+
+
+def test_a_command_that_ends_by_itself_says_how(talk_to: Talk, sandbox: Sandbox) -> None:
+    with talk_to("import sys; sys.stdin.buffer.read(1); print('out'); sys.exit(5)") as talk:
+        talk.say(b"x")
+        with pytest.raises(SandboxFailed, match=r"ended with 5.*out"):
+            talk.hear(timeout_s=30)
+        assert talk.result is not None
+        assert (talk.result.exit_code, talk.result.stdout, talk.result.channel) == (5, b"out\n", b"")
+        with pytest.raises(SandboxFailed, match="ended with 5"):
+            talk.say(b"y")
+        with pytest.raises(SandboxFailed, match="ended with 5"):
+            talk.hear(timeout_s=1)
+    assert sh(sandbox, "echo usable").stdout == b"usable\n"
+
+
+def test_what_a_command_said_before_its_end_is_heard(talk_to: Talk) -> None:
+    with talk_to("import os; os.write(int(os.environ['GYMFORGE_CHANNEL_FD']), b'last')") as talk:
+        assert talk.hear(timeout_s=30) == b"last"
+        with pytest.raises(SandboxFailed, match="ended with 0"):
+            talk.hear(timeout_s=30)
+
+
+def test_a_conversation_left_after_the_command_ended_unheard_leaves_a_usable_sandbox(
+    talk_to: Talk, sandbox: Sandbox
+) -> None:
+    with talk_to("pass") as talk:
+        time.sleep(1)
+        talk.say(b"nobody reads this")
+    assert talk.result is not None
+    assert talk.result.exit_code == 0
+    assert sh(sandbox, "echo usable").stdout == b"usable\n"
+
+
+def test_silence_is_a_timeout_and_the_conversation_can_be_left(talk_to: Talk, sandbox: Sandbox) -> None:
+    with talk_to("import time; time.sleep(60)") as talk:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            talk.hear(timeout_s=0.3)
+        assert 0.2 <= time.monotonic() - began < 10
+    assert talk.result is not None
+    assert talk.result.exit_code == -9
+    assert sh(sandbox, "echo usable").stdout == b"usable\n"
+
+
+def test_leaving_kills_all_that_the_command_started(talk_to: Talk, sandbox: Sandbox) -> None:
+    marker = f"63.{secrets.randbelow(10**9)}"
+    program = f"""
+        import os, subprocess
+        subprocess.Popen(["sleep", "{marker}"])
+        subprocess.Popen(["sleep", "{marker}"], start_new_session=True)
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork(): os._exit(0)
+            os.closerange(0, 100)
+            os.execvp("sleep", ["sleep", "{marker}"])
+        os.write(int(os.environ["GYMFORGE_CHANNEL_FD"]), b"started")
+        while True: pass
+    """
+    with talk_to(program) as talk:
+        assert talk.hear(timeout_s=30) == b"started"
+        assert eventually(lambda: len(host_processes_with(f"sleep {marker}")) == 3)
+    assert host_processes_with(f"sleep {marker}") == []
+    assert sh(sandbox, "ls -d /proc/[0-9]* | wc -l").stdout.strip() <= b"5"
+
+
+def test_an_error_in_the_middle_ends_the_command_and_not_the_sandbox(talk_to: Talk, sandbox: Sandbox) -> None:
+    def fail() -> None:
+        with talk_to(ECHO) as talk:
+            talk.say((1000).to_bytes(8, "big") + b"half a word")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert sh(sandbox, "echo usable").stdout == b"usable\n"
+
+
+def test_a_conversation_left_in_the_middle_of_an_answer_leaves_nothing_of_it(talk_to: Talk, sandbox: Sandbox) -> None:
+    with talk_to(ECHO) as talk:
+        word = b"x" * (8 * MIB)
+        talk.say(len(word).to_bytes(8, "big") + word)
+        talk.hear(timeout_s=30)
+    again = sh(sandbox, "echo fresh >&$GYMFORGE_CHANNEL_FD")
+    assert (again.channel, again.exit_code) == (b"fresh\n", 0)
+
+
+def test_files_last_and_conversations_follow_one_another(talk_to: Talk, sandbox: Sandbox) -> None:
+    sandbox.put("/testbed/file", b"kept")
+    for _ in range(2):
+        with talk_to("import os; os.write(int(os.environ['GYMFORGE_CHANNEL_FD']), open('file', 'rb').read())") as talk:
+            assert talk.hear(timeout_s=30) == b"kept"
+    assert sandbox.get("/testbed/file") == b"kept"
+
+
+def test_no_other_request_is_taken_meanwhile(talk_to: Talk, sandbox: Sandbox) -> None:
+    with talk_to(ECHO) as talk:
+        with pytest.raises(SandboxFailed):
+            sandbox.get("/testbed/file")
+        assert said(talk, b"abc") == b"cba"
+
+
+def test_memory_that_runs_out_is_in_the_result(talk_to: Talk) -> None:
+    program = "import sys; sys.stdin.buffer.read(1)\nkept = []\nwhile True: kept.append(bytearray(b'x') * 10_000_000)"
+    with talk_to(program) as talk:
+        talk.say(b"x")
+        with pytest.raises(SandboxFailed):
+            talk.hear(timeout_s=120)
+    # A command of its own limit (where no control group holds it) is told of by Python itself.
+    assert talk.result is None or talk.result.out_of_memory or b"MemoryError" in talk.result.stderr
+
+
+def test_the_limit_of_the_channel_counts_from_word_to_word(talk_to: Talk) -> None:
+    with talk_to(ECHO, max_channel_bytes=1000) as talk:
+        for _ in range(5):
+            assert said(talk, b"x" * 900) == b"x" * 900
+        with pytest.raises(SandboxFailed):
+            said(talk, b"x" * 1001)
+    assert talk.result is not None
+    assert talk.result.truncated
+
+
+def test_output_of_a_conversation_is_bounded(talk_to: Talk) -> None:
+    program = """
+        import os, sys
+        sys.stdout.write("FIRST" + "x" * 5_000_000 + "LAST"); sys.stdout.flush()
+        os.write(int(os.environ["GYMFORGE_CHANNEL_FD"]), b"printed")
+    """
+    with talk_to(program, max_output_bytes=1000) as talk:
+        assert talk.hear(timeout_s=30) == b"printed"
+    assert talk.result is not None
+    assert (len(talk.result.stdout), talk.result.truncated) == (1000, True)
+
+
+def test_a_missing_command_is_127(sandbox: Sandbox) -> None:
+    with sandbox.converse(["no-such-command"]) as talk, pytest.raises(SandboxFailed, match="127"):
+        talk.hear(timeout_s=30)
+
+
+def test_a_killed_agent_ends_the_conversation_and_the_sandbox(backend: SandboxBackend, python: str) -> None:
+    marker = f"64.{secrets.randbelow(10**9)}"
+    with backend.open(limits=SMALL) as sandbox:
+        with sandbox.converse(["sleep", marker]) as talk:
+            assert eventually(lambda: host_processes_with(f"sleep {marker}") != [])
+            os.kill(agent_of(marker), signal.SIGKILL)
+            with pytest.raises(SandboxFailed):
+                talk.hear(timeout_s=30)
+            with pytest.raises(SandboxFailed):
+                talk.say(b"x")
+        with pytest.raises(SandboxFailed):
+            sandbox.run(["true"], timeout_s=5)
+    assert eventually(lambda: host_processes_with(f"sleep {marker}") == [])
+
+
+def agent_of(marker: str) -> int:
+    """The process that started the command with this argument."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cmdline").read_bytes() == f"sleep\0{marker}\0".encode():
+                return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    raise LookupError(marker)
 
 
 # Files
