@@ -222,85 +222,106 @@ def measured(repository_of: MakeRepository) -> Measured:
     return Measured(repository, impact, ImpactIndex(impact))
 
 
-real = [pytest.mark.sandbox, pytest.mark.slow]
 READERS = {"test_lines", "test_open", "test_loader", "test_text"}
 
 
 @pytest.mark.sandbox
 @pytest.mark.slow
-class TestMeasured:
-    def test_all_files_but_one_run_alone(self, measured: Measured) -> None:
-        apart = [group.name for group in measured.impact.groups if not group.separable]
-        assert apart == ["tests/test_z_depends.py"]
-        assert measured.impact.forks, measured.impact.why_not_forks
+def test_all_files_but_one_run_alone(measured: Measured) -> None:
+    apart = [group.name for group in measured.impact.groups if not group.separable]
+    assert apart == ["tests/test_z_depends.py"]
+    assert measured.impact.forks, measured.impact.why_not_forks
 
-    def test_tests_that_execute_a_function_and_those_that_read_its_file(self, measured: Measured) -> None:
-        assert measured.names("calc.py", "a + b", "a - b") == {
-            "test_direct.py": {"test_add", "test_ids[::x]"},
-            "test_source.py": READERS,
-            "test_tracer.py": {"test_thread"},
-        }
 
-    def test_fixtures_of_folders_above_are_executed_by_their_tests(self, measured: Measured) -> None:
-        found = measured.names("calc.py", "return -a", "return a")
-        assert found["sub/deep/test_deep.py"] == {"test_deep"}
-        assert found["doc.py"] == {"doc.told"}
-        assert found["test_direct.py"] == {"test_negate"}
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_tests_that_execute_a_function_and_those_that_read_its_file(measured: Measured) -> None:
+    assert measured.names("calc.py", "a + b", "a - b") == {
+        "test_direct.py": {"test_add", "test_ids[::x]"},
+        "test_source.py": READERS,
+        "test_tracer.py": {"test_thread"},
+    }
 
-    def test_what_is_cached_or_shared_affects_all_tests_of_the_file(self, measured: Measured) -> None:
-        assert measured.names("calc.py", "    return value\n", "    return 0\n")["test_cache.py"] == {
-            "test_1",
-            "test_2",
-            "test_3",
-        }
-        assert measured.names("calc.py", "def shared():\n    return 1", "def shared():\n    return 2")["test_fixture.py"] == {
-            "test_1", "test_2", "test_3"
-        }  # fmt: skip
-        assert measured.names("calc.py", "        return 1\n", "        return 2\n")["test_classes.py"] == {
-            "TestOne::test_1", "TestOne::test_2", "TestTwo::test_1", "TestTwo::test_2", "test_nothing"
-        }  # fmt: skip
 
-    def test_what_a_test_imports_itself_affects_all_tests_of_the_file(self, measured: Measured) -> None:
-        found = measured.names("lazy.py", "START = 1", "START = 2")
-        assert found["test_lazy.py"] == {"test_1", "test_2", "test_3"}
-        assert measured.names("lazy.py", "return START", "return 2")["test_lazy.py"] == {"test_1"}
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_fixtures_of_folders_above_are_executed_by_their_tests(measured: Measured) -> None:
+    found = measured.names("calc.py", "return -a", "return a")
+    assert found["sub/deep/test_deep.py"] == {"test_deep"}
+    assert found["doc.py"] == {"doc.told"}
+    assert found["test_direct.py"] == {"test_negate"}
 
-    def test_a_function_that_runs_at_load_affects_the_files_that_load_it(self, measured: Measured) -> None:
-        found = measured.names("loaded.py", "    return 1\n", "    return 2\n")
-        assert set(found) == {"test_loads.py", "test_z_depends.py"}
-        everyone = measured.names("calc.py", "{1: 2}", "{1: 3}")
-        assert {"test_direct.py", "test_loads.py", "sub/deep/test_deep.py"} <= set(everyone), "a conftest loads it"
 
-    def test_data_files_are_known_by_their_readers(self, measured: Measured) -> None:
-        assert [measured.index.tests[number] for number in measured.impact.opened["data.txt"]] == [
-            "tests/test_source.py::test_data"
-        ]
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_what_is_cached_or_shared_affects_all_tests_of_the_file(measured: Measured) -> None:
+    assert measured.names("calc.py", "    return value\n", "    return 0\n")["test_cache.py"] == {
+        "test_1",
+        "test_2",
+        "test_3",
+    }
+    assert measured.names("calc.py", "def shared():\n    return 1", "def shared():\n    return 2")["test_fixture.py"] == {
+        "test_1", "test_2", "test_3"
+    }  # fmt: skip
+    assert measured.names("calc.py", "        return 1\n", "        return 2\n")["test_classes.py"] == {
+        "TestOne::test_1", "TestOne::test_2", "TestTwo::test_1", "TestTwo::test_2", "test_nothing"
+    }  # fmt: skip
 
-    def test_processes_and_tracers_make_a_test_opaque(self, measured: Measured) -> None:
-        opaque = {measured.index.tests[number] for number in measured.impact.opaque}
-        assert opaque == {
-            "tests/test_process.py::test_run",
-            "tests/test_process.py::test_system",
-            "tests/test_process.py::test_fork",
-            "tests/test_process.py::test_spawned",
-            "tests/test_tracer.py::test_restored",
-            "tests/test_tracer.py::test_left",
-            "tests/test_tracer.py::test_raw",
-        }
 
-    def test_what_a_file_executes_that_does_not_run_alone_is_judged_by_the_whole_suite(
-        self, measured: Measured
-    ) -> None:
-        whole = measured.selected("calc.py", "def depended():\n    return 1", "def depended():\n    return 2").whole
-        assert whole.startswith("tests/test_z_depends.py does not run alone: tests/test_z_depends.py::test_other_file")
-        assert measured.selected("calc.py", "{1: 2}", "{1: 3}").whole, "what is loaded may be what it needs"
-        assert not measured.selected("calc.py", "a + b", "a - b").whole
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_what_a_test_imports_itself_affects_all_tests_of_the_file(measured: Measured) -> None:
+    found = measured.names("lazy.py", "START = 1", "START = 2")
+    assert found["test_lazy.py"] == {"test_1", "test_2", "test_3"}
+    assert measured.names("lazy.py", "return START", "return 2")["test_lazy.py"] == {"test_1"}
 
-    def test_a_change_that_nothing_notices_selects_what_always_runs_and_what_reads_the_file(
-        self, measured: Measured
-    ) -> None:
-        found = measured.names("calc.py", "    return unused\n", "    return 1\n")
-        assert found == {"test_source.py": READERS}
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_a_function_that_runs_at_load_affects_the_files_that_load_it(measured: Measured) -> None:
+    found = measured.names("loaded.py", "    return 1\n", "    return 2\n")
+    assert set(found) == {"test_loads.py", "test_z_depends.py"}
+    everyone = measured.names("calc.py", "{1: 2}", "{1: 3}")
+    assert {"test_direct.py", "test_loads.py", "sub/deep/test_deep.py"} <= set(everyone), "a conftest loads it"
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_data_files_are_known_by_their_readers(measured: Measured) -> None:
+    assert [measured.index.tests[number] for number in measured.impact.opened["data.txt"]] == [
+        "tests/test_source.py::test_data"
+    ]
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_processes_and_tracers_make_a_test_opaque(measured: Measured) -> None:
+    opaque = {measured.index.tests[number] for number in measured.impact.opaque}
+    assert opaque == {
+        "tests/test_process.py::test_run",
+        "tests/test_process.py::test_system",
+        "tests/test_process.py::test_fork",
+        "tests/test_process.py::test_spawned",
+        "tests/test_tracer.py::test_restored",
+        "tests/test_tracer.py::test_left",
+        "tests/test_tracer.py::test_raw",
+    }
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_what_a_file_executes_that_does_not_run_alone_is_judged_by_the_whole_suite(measured: Measured) -> None:
+    whole = measured.selected("calc.py", "def depended():\n    return 1", "def depended():\n    return 2").whole
+    assert whole.startswith("tests/test_z_depends.py does not run alone: tests/test_z_depends.py::test_other_file")
+    assert measured.selected("calc.py", "{1: 2}", "{1: 3}").whole, "what is loaded may be what it needs"
+    assert not measured.selected("calc.py", "a + b", "a - b").whole
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_a_change_that_nothing_notices_selects_what_always_runs_and_what_reads_the_file(measured: Measured) -> None:
+    found = measured.names("calc.py", "    return unused\n", "    return 1\n")
+    assert found == {"test_source.py": READERS}
 
 
 # Any package: the fast path and whole runs say the same

@@ -89,3 +89,41 @@ def test_big_file_is_refused(backend: FakeBackend) -> None:
         sandbox.put("/a", b"123")
         with pytest.raises(SandboxFailed):
             sandbox.get("/a", max_bytes=2)
+
+
+def answering(call: FakeCall) -> CommandResult:
+    return result(7 if call.stdin == b"end" else 0, channel=call.stdin[::-1])
+
+
+def test_each_word_of_a_conversation_is_a_call_of_the_script() -> None:
+    backend = FakeBackend(answering)
+    with backend.open() as sandbox, sandbox.converse(["talk"]) as talk:
+        talk.say(b"abc")
+        talk.say(b"")
+        talk.say(b"de")
+        assert [talk.hear(timeout_s=1), talk.hear(timeout_s=1)] == [b"cba", b"ed"]
+        with pytest.raises(TimeoutError):
+            talk.hear(timeout_s=1)
+    assert [call.stdin for call in backend.opened[0].calls] == [b"abc", b"", b"de"]
+    assert talk.result is not None
+    assert talk.result.exit_code == -9
+
+
+def test_a_script_that_fails_ends_the_conversation() -> None:
+    with FakeBackend(answering).open() as sandbox, sandbox.converse(["talk"]) as talk:
+        talk.say(b"end")
+        with pytest.raises(SandboxFailed, match="ended with 7"):
+            talk.hear(timeout_s=1)
+        assert talk.result is not None
+        assert (talk.result.exit_code, talk.result.channel) == (7, b"")
+        with pytest.raises(SandboxFailed, match="ended with 7"):
+            talk.hear(timeout_s=1)
+        with pytest.raises(SandboxFailed, match="ended with 7"):
+            talk.say(b"more")
+
+
+def test_a_channel_past_its_limit_ends_the_conversation() -> None:
+    with FakeBackend(answering).open() as sandbox, sandbox.converse(["talk"], max_channel_bytes=3) as talk:
+        talk.say(b"1234")
+        with pytest.raises(SandboxFailed, match="ended with -9"):
+            talk.hear(timeout_s=1)

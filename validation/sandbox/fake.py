@@ -154,6 +154,10 @@ class FakeConversation:
 
     def hear(self, *, timeout_s: float) -> bytes:
         """See `Conversation.hear`."""
+        if self.result is not None:
+            raise SandboxFailed(f"The command in the sandbox ended with {self.result.exit_code}.")
+        while self._heard and self._heard[0].exit_code == 0 and not self._heard[0].channel:
+            self._heard.pop(0)
         if not self._heard:
             raise TimeoutError(f"the command in the sandbox said nothing for {timeout_s:.1f} s")
         answer = self._heard.pop(0)
