@@ -12,6 +12,8 @@ from validation.sandbox.protocol import CommandResult
 LOG_TAIL_BYTES = 8000
 TESTS_FAILED = 1
 """pytest's exit status where a test failed."""
+STOPPED = frozenset({2, 3})
+"""pytest's exit statuses where it was interrupted, and for an error of its own."""
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,16}\b")
 _TEMPORARY = re.compile(r"/tmp/(?:pytest-of-[^/\s]+/pytest-\d+|tmp[a-z0-9_]{6,})")  # noqa: S108 - text to normalise
@@ -55,6 +57,8 @@ class SuiteRun(NamedTuple):
     """Where the suite was not seen to its end, or the exit status speaks against the report: how; else empty."""
     lingered: bool
     """Whether the test process had to be ended after its last test: without us it would hang."""
+    stopped: bool = False
+    """Whether pytest says that it was interrupted, or made an error: another choice of tests might have run on."""
 
 
 def read_channel(result: CommandResult) -> SuiteRun:
@@ -134,6 +138,7 @@ class ChannelReader:
             complete=not shortfall,
             contradiction="" if report.timed_out else shortfall or self.contradiction(),
             lingered=self.lingered,
+            stopped=not self.statuses.isdisjoint(STOPPED),
         )
 
     def final_outcomes(self) -> dict[str, Outcome]:

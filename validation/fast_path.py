@@ -215,6 +215,8 @@ class _Judgement:
             raise Undecided(f"the warm sandbox was lost: {str(error).partition(chr(10))[0]}") from error
         if run.contradiction:
             raise _Contradicts(run.contradiction)
+        if run.stopped:
+            raise Undecided("pytest was interrupted, or made an error")
         if run.out_of_memory:
             raise Undecided("memory ran out")
         if any(failure.message.endswith("signal 9") for failure in run.report.failures.values()):

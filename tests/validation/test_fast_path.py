@@ -189,6 +189,7 @@ UNDECIDED: Mapping[str, tuple[list[SuiteRun | Exception], list[SuiteRun | Except
     "the other lost": ([run(FAILED)], [SandboxFailed("gone")], 2, "the warm sandbox was lost: gone"),
     "a contradiction": ([run(FAILED, contradiction="it lies")], [], 1, "it lies"),
     "killed": ([run(FAILED, messages={A: "the test process ended with signal 9"})], [], 1, "a test process was killed"),
+    "interrupted": ([run(FAILED, stopped=True)], [], 1, "pytest was interrupted"),
     "a child killed": ([run(FAILED, out_of_memory=True)], [], 1, "memory ran out"),
     "not confirmed": ([run(FAILED)], [run(CONFIRMED | {A: "passed"})], 2, "1 tests differ in the confirmation"),
     "more fail": ([run(FAILED)], [run(CONFIRMED | {D: "failed"})], 2, f"1 tests differ in the confirmation, {D} first"),
@@ -372,7 +373,6 @@ EDITS: Mapping[str, tuple[str, str]] = {
     ),
     "recursion": ("return -a", "return negate(a)"),
     "raises the end": ("return -a", "raise SystemExit(0)"),
-    "interrupts": ("return -a", "raise KeyboardInterrupt"),
 }
 
 
@@ -419,9 +419,12 @@ def test_affected_tests_and_whole_suites_judge_alike(real: Real, case: str) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("new", "reason"),
-    [("kept = []\n    while True: kept.append(bytearray(10_000_000))", Rejection.OUT_OF_MEMORY)],
+    [
+        ("kept = []\n    while True: kept.append(bytearray(b'x') * 10_000_000)", Rejection.OUT_OF_MEMORY),
+        ("raise KeyboardInterrupt", Rejection.INCOMPLETE),
+    ],
 )
-def test_what_takes_all_memory_is_left_to_whole_suites(real: Real, new: str, reason: Rejection) -> None:
+def test_what_one_process_cannot_tell_is_left_to_whole_suites(real: Real, new: str, reason: Rejection) -> None:
     change, edits = asked(CALC, "return -a", new)
     proof = prove_candidate(real.suite, real.fast, candidate_id="c", change=change, edits=edits, audited=False)
     assert proof.verdict.reason is reason
