@@ -424,9 +424,16 @@ def test_affected_tests_and_whole_suites_judge_alike(real: Real, case: str) -> N
         ("raise KeyboardInterrupt", Rejection.INCOMPLETE),
     ],
 )
-def test_what_one_process_cannot_tell_is_left_to_whole_suites(real: Real, new: str, reason: Rejection) -> None:
+def test_what_one_process_cannot_tell_is_left_to_whole_suites(
+    real: Real, new: str, reason: Rejection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     change, edits = asked(CALC, "return -a", new)
-    proof = prove_candidate(real.suite, real.fast, candidate_id="c", change=change, edits=edits, audited=False)
+    # Memory must run out before time does.
+    limits_s = dict.fromkeys(real.suite.baseline.test_cpu_limits_s, 60.0)
+    baseline = real.suite.baseline.model_copy(update={"test_cpu_limits_s": limits_s, "test_limits_s": limits_s})
+    suite = real.suite._replace(baseline=baseline)
+    monkeypatch.setattr(real.fast, "baseline", baseline)
+    proof = prove_candidate(suite, real.fast, candidate_id="c", change=change, edits=edits, audited=False)
     assert proof.verdict.reason is reason
     assert proof.why_whole
 

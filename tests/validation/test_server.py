@@ -178,6 +178,7 @@ LEFT: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LEFT)
 def test_a_job_sees_nothing_of_the_one_before_it(warm: WarmServer, case: str) -> None:
     leave, look = LEFT[case]
@@ -236,6 +237,7 @@ CHANGED = {
 TAKEN_BACK = {"the edited file", "the edited file, gone"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CHANGED)
 def test_what_a_job_changes_in_the_tree_is_noticed(warm: WarmServer, case: str) -> None:
     server = warm.server
@@ -276,6 +278,7 @@ ADDED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ADDED)
 def test_what_a_job_adds_is_removed(warm: WarmServer, case: str) -> None:
     server = warm.server
@@ -362,6 +365,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", HOSTILE)
 def test_the_job_after_a_hostile_one_is_right(warm: WarmServer, case: str) -> None:
     with suppress(SandboxFailed):
@@ -388,6 +392,7 @@ for _ in range(3):
 """.replace("VALUE", VALUE)
 
 
+@pytest.mark.slow
 def test_a_job_that_holds_the_token_speaks_for_itself_alone(warm: WarmServer) -> None:
     server = warm.server
     forged = server.run(deed(FORGERY), OPTIONS)
@@ -397,6 +402,7 @@ def test_a_job_that_holds_the_token_speaks_for_itself_alone(warm: WarmServer) ->
     assert warm.server is server
 
 
+@pytest.mark.slow
 def test_a_job_after_many_is_right_and_its_sandbox_is_replaced(repository: Repository) -> None:
     with WarmServer(repository.ground, max_jobs=3) as warm:
         for _ in range(4):
@@ -423,6 +429,7 @@ def test_how_a_worker_ends_is_seen(warm: WarmServer) -> None:
     assert warm.run(BUG, OPTIONS).report.exit_code == 1
 
 
+@pytest.mark.slow
 def test_limits_hold_in_a_warm_sandbox(warm: WarmServer) -> None:
     for statement in ("import time; time.sleep(1000)", "while True: pass"):
         run = warm.run(deed(statement), OPTIONS._replace(default_limit_s=1.0))
@@ -432,6 +439,7 @@ def test_limits_hold_in_a_warm_sandbox(warm: WarmServer) -> None:
     assert lingering.lingered
 
 
+@pytest.mark.slow
 def test_all_that_can_be_written_to_is_looked_at(repository: Repository) -> None:
     """What lies elsewhere would last from job to job unseen."""
     program = """
@@ -489,23 +497,30 @@ LIBRARIES = {
 USES = {
     "tests/test_libraries.py": """
 import pytest
+@pytest.mark.slow
 def test_fine():
     import fine
     assert fine.VALUE == 1
+@pytest.mark.slow
 def test_thread(): assert starts_thread.more(1) == 2
+@pytest.mark.slow
 def test_file(): assert holds_file.first().startswith('file')
+@pytest.mark.slow
 def test_needs(): assert needs_repository.twice() == 2
+@pytest.mark.slow
 def test_likes(): assert likes_repository.other is needs_liking.other is not None
 try:
     import is_broken
 except RuntimeError:
     is_broken = None
+@pytest.mark.slow
 def test_broken(): assert is_broken is None
 import starts_thread, holds_file, needs_repository, likes_repository, needs_liking, fine
 """
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sandbox
 def test_libraries_that_cannot_be_shared_are_loaded_by_every_worker(repository_of: MakeRepository) -> None:
     repository = repository_of(FILES | USES)
@@ -532,6 +547,7 @@ NOT_FORKED: dict[str, dict[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sandbox
 @pytest.mark.parametrize("case", NOT_FORKED)
 def test_workers_are_started_anew_where_a_fork_would_differ(repository_of: MakeRepository, case: str) -> None:
@@ -548,6 +564,7 @@ def test_workers_are_started_anew_where_a_fork_would_differ(repository_of: MakeR
         ground.backend.remove(ground.image)
 
 
+@pytest.mark.slow
 @pytest.mark.sandbox
 def test_a_suite_that_leaves_traces_when_it_is_loaded_has_no_server(repository_of: MakeRepository) -> None:
     writes = {"tests/test_writes.py": "open('data.txt', 'a').write('x')\ndef test_x(): pass\n"}
