@@ -430,6 +430,16 @@ def test_how_a_worker_ends_is_seen(warm: WarmServer) -> None:
 
 
 @pytest.mark.slow
+def test_a_child_that_is_killed_for_want_of_memory_is_seen(warm: WarmServer) -> None:
+    allocate = "kept = []\nwhile True: kept.append(bytearray(b'x') * 10_000_000)"
+    statement = f"import subprocess, sys; assert subprocess.run([sys.executable, '-c', {allocate!r}]).returncode == -9"
+    run = warm.run(deed(statement), OPTIONS._replace(default_limit_s=20.0, default_cpu_limit_s=20.0))
+    assert outcomes(run)[A_DEED] is Outcome.PASSED, run.report.failures
+    assert run.out_of_memory
+    assert not warm.run({}, OPTIONS).out_of_memory
+
+
+@pytest.mark.slow
 def test_limits_hold_in_a_warm_sandbox(warm: WarmServer) -> None:
     for statement in ("import time; time.sleep(1000)", "while True: pass"):
         run = warm.run(deed(statement), OPTIONS._replace(default_limit_s=1.0))

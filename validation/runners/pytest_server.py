@@ -10,8 +10,8 @@ Standard input: frames of four bytes of length and JSON. First the settings: ``p
 sources), ``args`` (of pytest), ``roots`` (all folders that can be written to), ``bytecode`` (a folder in one of them),
 ``fork`` (bool). Then jobs: the settings of `pytest_supervisor.py`, and ``edits`` (absolute path to base64 of the
 content). Records: ``{"e": "ready", "forks", "why"}``; for each job what the supervisor says, then ``{"e": "clean",
-"stages_s": {name: seconds}}``, or ``{"e": "dirty", "why"}``, after which the server ends. What the server says for
-itself begins with ``!``, and no record of a worker's, which is JSON, can.
+"stages_s": {name: seconds}, "out_of_memory"}``, or ``{"e": "dirty", "why"}``, after which the server ends. What the
+server says for itself begins with ``!``, and no record of a worker's, which is JSON, can.
 """
 
 import base64
@@ -40,6 +40,7 @@ LONGEST_PAUSE_S = 0.05
 CULPRITS = 10
 RLIMITS = 16
 """Limits that Linux has for a process, by number."""
+OOM_FILES = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 STREAMS = (1, 2)
 """What workers share with the server, and so can set flags of."""
 SCOUT_LIMIT_S = 1800
@@ -85,12 +86,13 @@ class Server:
             job = read_frame(0)
             if job is None:
                 return
+            killed = oom_kills()
             try:
                 stages_s = self.serve(job)
             except (Dirty, OSError, RecursionError) as error:
                 self.emit(e="dirty", why="%s: %s" % (type(error).__name__, error))
                 return
-            self.emit(e="clean", stages_s=stages_s)
+            self.emit(e="clean", stages_s=stages_s, out_of_memory=oom_kills() > killed)
 
     def prepare(self):
         """Start the zygote and have it load what the suite loads; why there is none, else nothing."""
@@ -406,6 +408,19 @@ def make_removable(function, path, _error):
         shutil.rmtree(path, onerror=make_removable)
     else:
         function(path)
+
+
+def oom_kills():
+    """How often the kernel killed in this sandbox for want of memory, as far as that can be seen from inside."""
+    for path in OOM_FILES:
+        try:
+            with open(path) as file:
+                counts = dict(line.split() for line in file)
+        except OSError:
+            continue
+        if "oom_kill" in counts:
+            return int(counts["oom_kill"])
+    return 0
 
 
 def shared_objects(kind):
