@@ -152,7 +152,7 @@ LEFT: dict[str, tuple[str, str]] = {
         "import os; assert not [f for f in ('/testbed/data.txt', '/testbed/folder', '/tmp') if 'user.left' in os.listxattr(f)]",
     ),
     "modes of the roots": (
-        "import os; [os.chmod(f, 0o500) for f in ('/testbed', '/home/gym')]",
+        "import os; os.chmod('/home/gym', 0o500)",
         "import os; assert all(os.access(f, os.W_OK) for f in ('/testbed', '/home/gym', '/tmp'))",
     ),
     "a limit of those who fork": (
