@@ -160,10 +160,10 @@ LEFT: dict[str, tuple[str, str]] = {
         import os, resource
         for pid in map(int, filter(str.isdigit, os.listdir('/proc'))):
             if pid > 1 and pid != os.getpid():
-                try: resource.prlimit(pid, resource.RLIMIT_FSIZE, (10, 10))
+                try: resource.prlimit(pid, resource.RLIMIT_MEMLOCK, (4096, 4096))
                 except OSError: pass
         """,
-        "import resource as r; assert r.getrlimit(r.RLIMIT_FSIZE)[0] == r.RLIM_INFINITY",
+        "import resource as r; assert r.getrlimit(r.RLIMIT_MEMLOCK) != (4096, 4096)",
     ),
     "priorities and processors of those who fork": (
         """
