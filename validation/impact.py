@@ -77,12 +77,12 @@ class Selection(NamedTuple):
 
     files: tuple[str, ...]
     """Groups to load, in the order of the suite."""
-    nodes: tuple[str, ...]
-    """The same, narrowed to what has to be collected of them: ids without parameters, of tests or of whole files."""
     tests: tuple[str, ...]
     """Tests to run, in the order of the suite."""
     whole: str
     """Why the whole suite has to run instead; empty where it does not."""
+    nodes: tuple[str, ...] = ()
+    """The files, narrowed to what has to be collected of them: ids without parameters, of tests or of whole files."""
 
 
 class ImpactIndex:

@@ -27,7 +27,8 @@ failures = {}
 
 def pytest_runtest_makereport(item, call):
     if call.excinfo is not None:
-        failures[item.nodeid] = describe(call.excinfo, call.when, item)
+        failures[item.nodeid] = describe(call.excinfo, call.when, item, True)
+        del failures[item.nodeid]["explained"]
 
 def pytest_sessionfinish():
     with open(os.environ["FAILURES"], "w") as file:
@@ -38,7 +39,7 @@ def pytest_sessionfinish():
 def run_pytest(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{tree / 'src'}:{tree}:{ROOT}",
+        "PYTHONPATH": f"{tree / 'src'}:{tree}:{ROOT}:{ROOT / 'validation' / 'runners'}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "FAILURES": str(tree / "failures.json"),
     }

@@ -67,7 +67,9 @@ def run(outcomes: Mapping[str, str], *, messages: Mapping[str, str] = {}, **more
         test: TestFailure(phase="call", message=messages.get(test, "")) for test in found if found[test].is_failure
     }
     late = Outcome.TIMED_OUT in found.values() or more.pop("late", False)
-    report = TestReport(outcomes=found, failures=failures, exit_code=0, timed_out=late, duration_s=0.0)
+    report = TestReport(
+        outcomes=found, failures=failures, exit_code=more.pop("exit_code", 0), timed_out=late, duration_s=0.0
+    )
     fields = {"refused_records": 0, "out_of_memory": False, "complete": True, "contradiction": "", "lingered": False}
     return SuiteRun(report, None, None, **(fields | more))  # type: ignore[arg-type]
 
@@ -119,7 +121,7 @@ def test_what_fails_on_both_servers_is_accepted_and_all_else_passes() -> None:
     assert proof.verdict.status is VerdictStatus.ACCEPTED
     assert (proof.verdict.fail_to_pass, proof.verdict.pass_to_pass) == ((A,), (B, C, D))
     assert (proof.executions, proof.affected_only, set(proof.failures)) == (2, True, {A})
-    assert both.finder.asked[0].files == ("t/a.py",)
+    assert both.finder.asked[0].files == (A, B), "nothing else is collected"
     assert both.finder.asked[0].select == (A, B)
     assert not both.finder.asked[0].explain
     assert both.confirmer.asked[0].explain == (A,)
@@ -187,7 +189,7 @@ def test_a_process_that_does_not_end_is_tried_again_then_rejected() -> None:
 UNDECIDED: Mapping[str, tuple[list[SuiteRun | Exception], list[SuiteRun | Exception], int, str]] = {
     "one server lost": ([SandboxFailed("gone\nmore")], [], 1, "the warm sandbox was lost: gone"),
     "the other lost": ([run(FAILED)], [SandboxFailed("gone")], 2, "the warm sandbox was lost: gone"),
-    "a contradiction": ([run(FAILED, contradiction="it lies")], [], 1, "it lies"),
+    "a contradiction": ([run(FAILED, contradiction="it lies")], [run(CONFIRMED)], 2, "it lies"),
     "killed": ([run(FAILED, messages={A: "the test process ended with signal 9"})], [], 1, "a test process was killed"),
     "interrupted": ([run(FAILED, stopped=True)], [], 1, "pytest was interrupted"),
     "a child killed": ([run(FAILED, out_of_memory=True)], [], 1, "memory ran out"),
@@ -204,6 +206,18 @@ def test_what_is_unclear_is_undecided_and_its_runs_are_counted(case: str) -> Non
         path(list(find), list(confirm)).prove()
     assert caught.value.executions == executions
     assert str(caught.value).startswith(says)
+
+
+def test_a_contradiction_on_both_servers_rejects() -> None:
+    lies = [run(FAILED, contradiction="it lies")]
+    proof = path(lies, list(lies)).prove()
+    assert (proof.verdict.reason, proof.verdict.detail) == (Rejection.INCOMPLETE, "it lies")
+
+
+def test_a_test_that_is_not_there_any_more_has_its_file_loaded_whole() -> None:
+    both = path([run({}, exit_code=4), run(FAILED)], [run(CONFIRMED)])
+    assert both.prove().verdict.fail_to_pass == (A,)
+    assert [asked.files for asked in both.finder.asked] == [(A, B), ("t/a.py",)]
 
 
 def test_the_sample_of_the_rest_is_chosen_by_candidate_and_holds_no_failing_test() -> None:

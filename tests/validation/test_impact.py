@@ -39,7 +39,9 @@ def test_nothing_measured_selects_nothing() -> None:
 
 def test_tests_that_execute_a_line_of_the_body_are_selected_in_the_order_of_the_suite() -> None:
     found = index(lines={"s.py": {4: (3, 0), 6: (1,), 7: (2,)}, "o.py": {5: (2,)}}).select(change("s.py", (4, 6)))
-    assert found == Selection(("t/a.py", "t/b.py"), ("t/a.py::1", "t/a.py::2", "t/b.py::1"), "")
+    assert found == Selection(
+        ("t/a.py", "t/b.py"), ("t/a.py::1", "t/a.py::2", "t/b.py::1"), "", ("t/a.py::1", "t/a.py::2", "t/b.py::1")
+    )
 
 
 def test_the_first_and_the_last_line_of_a_body_count_and_no_other() -> None:
