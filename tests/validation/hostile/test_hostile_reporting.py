@@ -144,7 +144,8 @@ def test_a_forged_pass_beside_the_genuine_failure_does_not_count(local) -> None:
     """With the token itself, dug out of the reporter."""
     body = f"""
         for when in ("setup", "call", "teardown"):
-            reporter.send(e="report", t={DEED!r}, when=when, outcome="passed", xfail=False, duration_s=0, failure=None)
+            reporter.send(e="report", t={DEED!r}, when=when, outcome="passed", xfail=False, duration_s=0, cpu_s=0,
+                          failure=None)
         return "wrong"
     """
     assert broken(prove(local, deed(REPORTER + textwrap.dedent(body)))) == {DEED}
