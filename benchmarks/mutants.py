@@ -16,6 +16,7 @@ import sys
 import types
 import warnings
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,6 +80,7 @@ def put_back(path: Path, entity: Any, source: str) -> str:
     return "".join([*lines[: entity.line_start - 1], *new, *lines[entity.line_end :]])
 
 
+@lru_cache(maxsize=64)
 def tree_of(text: str) -> tuple[str, ...] | None:
     """A key of the syntax tree, positions apart; `None` where it does not parse."""
     with warnings.catch_warnings():
@@ -91,8 +93,9 @@ def tree_of(text: str) -> tuple[str, ...] | None:
     # The same text at the same column is the same tree: only what changed is written out.
     known = []
     for one in tree.body:
-        key = ("\n".join(lines[one.lineno - 1 : one.end_lineno]), one.col_offset)
-        if key not in DUMPS or getattr(one, "decorator_list", None):
+        first = min([one.lineno, *(item.lineno for item in getattr(one, "decorator_list", []))])
+        key = ("\n".join(lines[first - 1 : one.end_lineno]), one.col_offset)
+        if key not in DUMPS:
             DUMPS[key] = ast.dump(one)
         known.append(DUMPS[key])
     return tuple(known)

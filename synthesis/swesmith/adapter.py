@@ -38,7 +38,8 @@ class ModifierStrategy(NamedTuple):
             StrategyError: the modifier raised.
         """
         with _one_error():
-            return bool(_any(self.modifier).can_change(_load("synthesis.swesmith.entity:modifier_entity")(entity)))
+            code = _load("synthesis.swesmith.entity:modifier_entity")(entity)
+            return bool(_any(self.modifier).can_change(code))
 
     def propose(self, entity: SourceEntity, *, rng: random.Random) -> Iterator[Rewrite]:
         """At most one rewrite.

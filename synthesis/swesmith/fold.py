@@ -135,8 +135,13 @@ class _Folder:
         """Fold inside of a statement that is seen."""
         self._header(node)
         for block in _blocks(node):
+            above: _Edit | None = None
             for group in _lines(block):
                 row = self._row(group)
+                if row is not None and above is not None and self._sight is Sight.OPERATIONS:
+                    # Where statements stay where they are, one stand-in does for several, with what is between them.
+                    row = self._edits.pop()._replace(end=row.end)
+                above = row
                 if row is not None:
                     self._edits.append(row)
                     continue
