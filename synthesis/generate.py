@@ -17,7 +17,7 @@ __all__ = ["Synthesis", "generate", "strategy_names"]
 
 _PIECE_BYTES = 24_000
 """Of a file, for one message to a process: small beside a repository, large beside what reading the file takes."""
-_PROCESS_BYTES = 150_000
+_PROCESS_BYTES = 300_000
 """Of source, for each process: less is done sooner than a process starts."""
 
 
