@@ -42,7 +42,7 @@ def test_the_flow_makes_tasks_and_leaves_its_artifacts(
         artifacts, stages = asyncio.run(read())
     assert result.ingestion.tasks == 2
     assert artifacts == {"gymforge-yields", "gymforge-dataset"}
-    assert stages == {"acquire", "prepare", "synthesize", "validate", "write"}
+    assert stages == {"acquire", "prepare", "synthesize", "measure_impact", "validate", "write"}
 
 
 def test_the_command_runs_the_flow_without_a_server_and_leaves_no_process(
