@@ -30,7 +30,12 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt
 
     with _handling(interrupted):
-        yield
+        try:
+            yield
+        except Exception as error:
+            if seen.is_set():  # a library took the interrupt for an error of its own
+                raise KeyboardInterrupt from error
+            raise
 
 
 @contextmanager

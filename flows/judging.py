@@ -228,6 +228,6 @@ class Judging:
 
 def _way(proof: Proof) -> str:
     """How a candidate was judged, in words that many share."""
-    if proof.affected_only or proof.audit is not None:
+    if proof.affected_only or (proof.audit is not None and not proof.why_whole):
         return "affected tests"
     return f"whole suites: {proof.why_whole.partition(':')[0]}" if proof.why_whole else "whole suites"

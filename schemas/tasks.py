@@ -151,7 +151,7 @@ class Validation(Model):
     """Whether the repository's candidates were judged by the tests that they can affect; what that left open was judged
     by whole suites in fresh sandboxes."""
     audited: bool
-    """Whether whole-suite runs in fresh sandboxes were made beside the fast path, and gave the same."""
+    """Whether whole suites were run in fresh sandboxes, whatever the fast path said, and gave the same."""
 
 
 class Provenance(Model):

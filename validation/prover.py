@@ -31,7 +31,9 @@ def prove_candidate(
     except Undecided as undecided:
         whole = prove(suite, edits)
         executions = whole.executions + undecided.executions
-        return whole.model_copy(update={"executions": executions, "why_whole": str(undecided)})
+        # Chosen for an audit, it has been judged by whole suites, and there is nothing to hold that against.
+        audit = Audit() if audited else None
+        return whole.model_copy(update={"executions": executions, "why_whole": str(undecided), "audit": audit})
     if not audited:
         return found
     whole = prove(suite, edits)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.interrupt import INTERRUPTED
+from flows.interrupt import INTERRUPTED, interruptible
 from flows.pipeline import Pipeline
 from flows.settings import IngestSettings
 from storage.layout import DatasetLayout
@@ -95,6 +95,19 @@ def test_outside_validation_the_first_interrupts_and_the_second_ends(number: sig
         if again:
             process.send_signal(number)
         assert process.wait(timeout=10) == (INTERRUPTED if again else 0)
+
+
+def test_an_interrupt_that_a_library_takes_for_an_error_of_its_own_is_an_interrupt() -> None:
+    def takes_it() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("Error calling a function: KeyboardInterrupt") from None
+
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        takes_it()
+    with pytest.raises(ValueError, match="own"), interruptible():
+        raise ValueError("an error of its own")
 
 
 @pytest.mark.sandbox
