@@ -262,7 +262,7 @@ def test_what_is_undecided_is_decided_by_whole_runs_and_says_why() -> None:
     both = path([run(FAILED)], [run(CONFIRMED | {D: "failed"})])
     proof = proved(both, whole_suite({A: "failed"}, {A: "failed"}), audited=True)
     assert proof.verdict.fail_to_pass == (A,)
-    assert (proof.executions, proof.affected_only, proof.audit) == (4, False, None)
+    assert (proof.executions, proof.affected_only, proof.audit) == (4, False, Audit())
     assert proof.why_whole.startswith("1 tests differ in the confirmation")
 
 
