@@ -29,7 +29,7 @@ from validation.prover import AUDITED_AT_LEAST, AUDITED_SHARE, audited_ids, prov
 from validation.sandbox.fake import FakeBackend, result
 from validation.sandbox.protocol import Limits
 from validation.suite import SuiteOptions
-from validation.validate import Proof, Suite, prove
+from validation.validate import Audit, Proof, Suite, prove
 from validation.warm import Ground
 
 from .conftest import MakeRepository
