@@ -11,7 +11,7 @@ from extractors.change_scope import change_scope
 from extractors.diff import apply_patch
 from flows.progress import listener
 from schemas.code import Candidate
-from schemas.errors import SandboxFailed
+from schemas.errors import GymforgeError, SandboxFailed
 from schemas.manifest import FastPathAudit
 from storage.ledger import Ledger
 from validation.fast_path import FastPath
@@ -39,6 +39,10 @@ class Wave:
             return self._waiting.popleft()
         except IndexError:
             return None
+
+    def put_back(self, position: int) -> None:
+        """Have it taken again, before all others: something other than its code kept it from being judged."""
+        self._waiting.appendleft(position)
 
 
 class Case(NamedTuple):
@@ -137,20 +141,30 @@ class Judging:
         return Wave(sorted(waiting, key=order))
 
     def judge(self, position: int) -> Proof:
-        """Judge one candidate that has no verdict, and keep what was found."""
+        """Judge one candidate that has no verdict, and keep what was found.
+
+        Raises:
+            GymforgeError: this machine cannot judge it now, which says nothing about the candidate.
+        """
         candidate = self._case.candidates[position]
         path = candidate.entity.path
         clean = self._case.source(path)
         bugged = apply_patch(clean, candidate.bug_patch)
         scope = change_scope(path, clean, bugged, candidate.bug_patch)
-        proof = prove_candidate(
-            self._suite,
-            self._own_fast_path(),
-            candidate_id=self._case.ids[position],
-            change=Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines),
-            edits={path: bugged},
-            audited=self._case.ids[position] in self._audited,
-        )
+        fast = self._own_fast_path()
+        try:
+            proof = prove_candidate(
+                self._suite,
+                fast,
+                candidate_id=self._case.ids[position],
+                change=Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines),
+                edits={path: bugged},
+                audited=self._case.ids[position] in self._audited,
+            )
+        except GymforgeError:
+            if fast is not None:
+                fast.close()  # what ended one sandbox, and was not its code, ended the others too
+            raise
         new = self._ledger.record_verdict(self._key(position), proof.model_dump_json(), executions=proof.executions)
         assert new, "a finished validation is never repeated"
         return proof

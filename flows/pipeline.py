@@ -260,7 +260,11 @@ class Pipeline:
             position = wave.take()
             if position is None:
                 break
-            proof = self._judging.judge(position)
+            try:
+                proof = self._judging.judge(position)
+            except BaseException:
+                wave.put_back(position)
+                raise
             ran += 1
             if self.settings.max_tasks is None or proof.verdict.status is VerdictStatus.ACCEPTED:
                 listener().advance(note=self.synthesized.candidates[position].strategy)

@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from time import monotonic
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from schemas.errors import SandboxFailed
+from schemas.errors import SandboxFailed, SandboxUnavailable
 from validation.channel import SuiteRun
 from validation.sandbox.protocol import Limits, SandboxBackend
 from validation.server import TestServer, open_server
@@ -47,7 +47,7 @@ class WarmServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self.drop()
 
     @property
     def server(self) -> TestServer:
@@ -75,13 +75,18 @@ class WarmServer:
         return self._server
 
     def run(self, edits: Mapping[str, bytes], options: SuiteOptions) -> SuiteRun:
-        """See `TestServer.run`; after a failure, the next run has a fresh server."""
+        """See `TestServer.run`; after a failure, the next run has a fresh server.
+
+        Raises:
+            SandboxUnavailable: not the sandbox was lost, but what sandboxes come from.
+        """
         server, began = self.server, monotonic()
         try:
             run = server.run(edits, options)
         except SandboxFailed:
-            self.drop()
-            raise
+            self._server = None
+            with self._stack:  # the sandbox's own way out is to see the error: it knows an engine that went away
+                raise
         for stage, seconds in server.stages_s.items():
             self.stages_s[stage] += seconds
         self.stages_s["host"] += monotonic() - began - sum(server.stages_s.values())
@@ -90,4 +95,5 @@ class WarmServer:
     def drop(self) -> None:
         """End the server at hand."""
         self._server = None
-        self._stack.close()
+        with suppress(SandboxUnavailable):  # with an engine that is gone, the server is gone too
+            self._stack.close()
