@@ -62,6 +62,14 @@ def test_a_wave_gives_every_position_once() -> None:
     assert [wave.take() for _ in range(4)] == [3, 1, 2, None]
 
 
+def test_a_position_that_was_put_back_is_taken_again_and_first() -> None:
+    wave = Wave([3, 1])
+    taken = wave.take()
+    assert taken is not None
+    wave.put_back(taken)
+    assert [wave.take() for _ in range(3)] == [3, 1, None]
+
+
 @pytest.mark.slow
 @pytest.mark.sandbox
 @pytest.mark.parametrize("workers", [1, 3])

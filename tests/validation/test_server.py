@@ -2,11 +2,12 @@
 
 import textwrap
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 
-from schemas.errors import SandboxFailed
+from schemas.errors import SandboxFailed, SandboxUnavailable
 from schemas.reports import Outcome
 from validation.channel import SuiteRun
 from validation.sandbox.protocol import TESTBED
@@ -408,6 +409,44 @@ def test_a_job_after_many_is_right_and_its_sandbox_is_replaced(repository: Repos
         for _ in range(4):
             assert_right(warm)
         assert warm.opened == 3
+
+
+def test_an_engine_that_went_away_is_no_lost_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def server_of_an_engine_that_ends(*_: object, **__: object) -> Iterator[SimpleNamespace]:
+        try:
+            yield SimpleNamespace(ended="", jobs=0, run=lost)
+        except SandboxFailed as error:  # as the Docker backend does
+            raise SandboxUnavailable("The engine went away", transient=True) from error
+        finally:
+            closed.append(True)
+
+    def lost(*_: object) -> None:
+        raise SandboxFailed("The sandbox died")
+
+    closed: list[bool] = []
+    monkeypatch.setattr("validation.warm.open_server", server_of_an_engine_that_ends)
+    ground = Ground(backend=None, image="", test_command=(), environment={}, limits=None)  # type: ignore[arg-type]  # never opened
+    with WarmServer(ground) as warm:
+        for opened in (1, 2):
+            with pytest.raises(SandboxUnavailable, match="went away"):
+                warm.run(BUG, OPTIONS)
+            assert (warm.opened, len(closed)) == (opened, opened)
+
+
+def test_a_server_that_is_given_up_with_its_engine_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def server_that_cannot_be_removed(*_: object, **__: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(ended="", jobs=0)
+        raise SandboxUnavailable("The engine went away", transient=True)
+
+    monkeypatch.setattr("validation.warm.open_server", server_that_cannot_be_removed)
+    ground = Ground(backend=None, image="", test_command=(), environment={}, limits=None)  # type: ignore[arg-type]  # never opened
+    with WarmServer(ground) as warm:
+        assert warm.server
+        warm.drop()
+        assert warm.server
+    assert warm.opened == 2
 
 
 def test_a_part_of_the_suite_runs_and_a_failure_is_told(warm: WarmServer) -> None:
