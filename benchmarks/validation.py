@@ -35,11 +35,13 @@ from benchmarks.anchors import fresh, swesmith, truth
 from benchmarks.anchors.compare import differences, of_verdict
 from benchmarks.anchors.results import Measured, load, machine
 from benchmarks.anchors.subject import CACHE, Chosen, Subject, prepare
-from extractors.change_scope import change_scope
 from extractors.diff import apply_patch
+from extractors.reach import NameIndex
+from extractors.syntax import language_of
+from extractors.tree import Tree
 from schemas.errors import GymforgeError
 from validation.fast_path import FastPath, open_fast_path
-from validation.impact import Change, ImpactIndex, ImpactMap
+from validation.impact import ImpactIndex, ImpactMap, read_change
 from validation.impact_run import measure_impact
 from validation.prover import prove_candidate
 from validation.sandbox.protocol import Limits
@@ -165,14 +167,16 @@ def measured_impact(subject: Subject, workers: int) -> tuple[ImpactIndex, float]
     if not kept.exists():
         tell("measuring what every test depends on")
         began = time.monotonic()
-        impact = measure_impact(
-            ground_of(subject), subject.baseline, source_files=subject.profile.source_files, workers=workers
-        )
+        impact = measure_impact(ground_of(subject), subject.baseline, code_files=code_files(subject), workers=workers)
         text = json.dumps({"seconds": time.monotonic() - began, "impact": impact.model_dump(mode="json")})
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(text, encoding="utf-8")
     found = json.loads(kept.read_text(encoding="utf-8"))
     return ImpactIndex(ImpactMap.model_validate(found["impact"])), float(found["seconds"])
+
+
+def code_files(subject: Subject) -> list[str]:
+    return [path for path in Tree(subject.tree).files if language_of(path) is subject.profile.language]
 
 
 def ground_of(subject: Subject) -> Ground:
@@ -191,6 +195,7 @@ def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *
     suite = Suite(
         subject.backend, ground.image, ground.test_command, subject.baseline, ground.environment, ground.limits
     )
+    names = NameIndex({path: (subject.tree / path).read_bytes() for path in impact.executed}, subject.profile.language)
     waiting = deque(sorted(sample, key=lambda one: (one.candidate.entity.path, one.position)))
     judged: list[Judged] = []
     found: list[FastPath] = []
@@ -204,7 +209,7 @@ def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *
                 except IndexError:
                     break
                 began = time.monotonic()
-                proof = judge(subject, suite, fast, chosen)
+                proof = judge(subject, suite, fast, names, chosen)
                 judged.append(Judged(chosen, proof, time.monotonic() - began))
 
     with Memory() as memory, ThreadPoolExecutor(max_workers=workers) as pool:
@@ -227,16 +232,15 @@ def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *
     )
 
 
-def judge(subject: Subject, suite: Suite, fast: FastPath, chosen: Chosen) -> Proof:
+def judge(subject: Subject, suite: Suite, fast: FastPath, names: NameIndex, chosen: Chosen) -> Proof:
     path, patch = chosen.candidate.entity.path, chosen.candidate.bug_patch
     clean = (subject.tree / path).read_bytes()
     bugged = apply_patch(clean, patch)
-    scope = change_scope(path, clean, bugged, patch)
     return prove_candidate(
         suite,
         fast,
         candidate_id=chosen.id,
-        change=Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines),
+        change=read_change(path, clean, bugged, patch, names),
         edits={path: bugged},
         audited=False,
     )

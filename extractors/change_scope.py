@@ -22,6 +22,9 @@ class ChangeScope(NamedTuple):
     default values, docstrings, whether a function is a generator; or what is in no function that the clean file has."""
     load_lines: tuple[tuple[int, int], ...]
     """The lines of the file that lie in no function's body; empty where `at_load` is false."""
+    names: tuple[str, ...] = ()
+    """Where all that changed at loading lies in definitions of the module's that both files have: their names. Whoever
+    sees a difference has one of them from somewhere. Empty where that is not so, or `at_load` is false."""
 
 
 _YIELDS = frozenset({"yield", "yield_expression"})
@@ -49,40 +52,69 @@ def change_scope(path: str, clean: bytes, bugged: bytes, patch: str) -> ChangeSc
     Raises:
         ValueError: the patch is malformed.
     """
-    before, after = _bodies(path, clean), _bodies(path, bugged)
-    touched: set[_Body] = set()
-    at_load = _generators(before) != _generators(after)
+    language = language_of(path)
     old, new = split_lines(clean), split_lines(bugged)
+    if language is None:
+        return ChangeScope(bodies=(), at_load=True, load_lines=((1, len(old)),))
+    before, after = (_Side.of(source, language) for source in (clean, bugged))
+    touched: set[_Body] = set()
+    names: set[str] = set()
+    for name in _flipped(before.bodies, after.bodies):
+        # What a function's call gives is the business of its function, where it lies in one.
+        around = [body for body in before.bodies if name.startswith(f"{body.name}.")]
+        touched.update(around[:1])
+        names |= set() if around else {name.partition(".")[0]}
     for region in changed_regions(patch):
         for line in range(region.old_start + 1, region.old_end + 1):
-            body = _innermost(before, line)
+            body = _innermost(before.bodies, line)
             if body is None and not old[line - 1].strip():
                 continue
             touched |= {body} if body else set()
-            at_load = at_load or body is None or line <= body.said_until
+            if body is None or line <= body.said_until:
+                names.add(before.outermost(line))
         for line in range(region.new_start + 1, region.new_end + 1):
-            body = _innermost(after, line)
+            body = _innermost(after.bodies, line)
             if body is None and not new[line - 1].strip():
                 continue
-            same = [one for one in before if body is not None and one.name == body.name]
+            same = [one for one in before.bodies if body is not None and one.name == body.name]
             touched.update(same)
-            at_load = at_load or not same or (body is not None and line <= body.said_until)
-    total = len(old)
+            if body is None or not same or line <= body.said_until:
+                names.add(after.outermost(line))
+    are_kept = all(name in before.outer and name in after.outer for name in names)
     return ChangeScope(
         bodies=tuple(sorted({(body.first_line, body.last_line) for body in touched})),
-        at_load=at_load,
-        load_lines=_outside(before, total) if at_load else (),
+        at_load=bool(names),
+        load_lines=_outside(before.bodies, len(old)) if names else (),
+        names=tuple(sorted(names)) if are_kept else (),
     )
 
 
-def _bodies(path: str, source: bytes) -> tuple[_Body, ...]:
-    language = language_of(path)
-    if language is None:
-        return ()
+class _Side(NamedTuple):
+    """One of the two files."""
+
+    bodies: tuple[_Body, ...]
+    outer: dict[str, list[tuple[int, int]]]
+    """Name to lines of the definitions that lie in no other, decorators included."""
+
+    @classmethod
+    def of(cls, source: bytes, language: Language) -> "_Side":
+        found = definitions(source, language)
+        outer: dict[str, list[tuple[int, int]]] = {}
+        for item in found:
+            if "." not in item.name:
+                outer.setdefault(item.name, []).append((item.span.start_line, item.span.end_line))
+        return cls(_bodies(found, language), outer)
+
+    def outermost(self, line: int) -> str:
+        """The name of the definition of the module's around a line; empty for a line in none."""
+        return next((name for name, spans in self.outer.items() if any(a <= line <= b for a, b in spans)), "")
+
+
+def _bodies(found: Sequence[Definition], language: Language) -> tuple[_Body, ...]:
     field = syntax_of(language).body_field
     return tuple(
         body
-        for item in definitions(source, language)
+        for item in found
         if item.kind is not EntityKind.CLASS and (body := _body(item, field, language)) is not None
     )
 
@@ -116,12 +148,13 @@ def _yields(node: tree_sitter.Node, functions: frozenset[str]) -> bool:
     return False
 
 
-def _generators(bodies: Sequence[_Body]) -> dict[str, list[bool]]:
-    """By name, in order, for the names of all functions."""
-    found: dict[str, list[bool]] = {}
-    for body in bodies:
-        found.setdefault(body.name, []).append(body.generates)
-    return found
+def _flipped(before: Sequence[_Body], after: Sequence[_Body]) -> set[str]:
+    """Names of functions that are generators in one file and not in the other."""
+    found: tuple[dict[str, list[bool]], dict[str, list[bool]]] = ({}, {})
+    for side, bodies in zip(found, (before, after), strict=True):
+        for body in bodies:
+            side.setdefault(body.name, []).append(body.generates)
+    return {name for name in {*found[0], *found[1]} if found[0].get(name) != found[1].get(name)}
 
 
 def _innermost(bodies: Sequence[_Body], line: int) -> _Body | None:

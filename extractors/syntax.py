@@ -37,6 +37,8 @@ class LanguageSyntax(NamedTuple):
     """`module:RULES`, a `taggers.measures.ComplexityRules`; without it every function counts as simple."""
     call_graph: str = ""
     """`module:Class`, a `call_graph.CallGraph`; without it call distances are unknown."""
+    reach: str = ""
+    """`module:RULES`, a `reach.LanguageRules`; without it, all that loads a file is affected by how it is loaded."""
 
 
 class _Row(NamedTuple):

@@ -7,15 +7,16 @@ from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from extractors.change_scope import change_scope
 from extractors.diff import apply_patch
+from extractors.reach import NameIndex
 from flows.progress import listener
 from schemas.code import Candidate
 from schemas.errors import GymforgeError, SandboxFailed
 from schemas.manifest import FastPathAudit
+from schemas.repo import Language
 from storage.ledger import Ledger
 from validation.fast_path import FastPath
-from validation.impact import Change, ImpactIndex, ImpactMap
+from validation.impact import Change, ImpactIndex, ImpactMap, read_change
 from validation.impact_run import measure_impact
 from validation.prover import audited_ids, prove_candidate
 from validation.validate import Audit, Proof, Suite
@@ -52,7 +53,9 @@ class Case(NamedTuple):
     ids: Sequence[str]
     source: Callable[[str], bytes]
     """A file of the clean tree by its path."""
-    source_files: Sequence[str]
+    language: Language
+    code_files: Sequence[str]
+    """All files of that language in the tree, tests and what else may be executed among them."""
     seed: int
     cap: int | None
     """Tasks after which no more candidates are judged."""
@@ -73,6 +76,7 @@ class Judging:
         sure = min(len(case.ids), case.cap or len(case.ids))
         self._audited = audited_ids(case.ids, seed=case.seed, judged_at_least=sure)
         self._impact: ImpactIndex | None = None
+        self._names = NameIndex({}, case.language)
         self._distrusted: FastPathAudit | None = None
         self._fast_paths: dict[int, FastPath] = {}
         """By thread: a sandbox lives no longer than the thread that opened it."""
@@ -119,6 +123,7 @@ class Judging:
             self._ledger.put_stage("impact", kept)
         if kept != _NO_IMPACT:
             self._impact = ImpactIndex(ImpactMap.model_validate_json(kept))
+            self._names = NameIndex({path: self._text(path) for path in self._impact.executed}, self._case.language)
         if distrusted is not None:
             self._distrust(FastPathAudit.model_validate_json(distrusted))
 
@@ -150,14 +155,13 @@ class Judging:
         path = candidate.entity.path
         clean = self._case.source(path)
         bugged = apply_patch(clean, candidate.bug_patch)
-        scope = change_scope(path, clean, bugged, candidate.bug_patch)
         fast = self._own_fast_path()
         try:
             proof = prove_candidate(
                 self._suite,
                 fast,
                 candidate_id=self._case.ids[position],
-                change=Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines),
+                change=read_change(path, clean, bugged, candidate.bug_patch, self._names),
                 edits={path: bugged},
                 audited=self._case.ids[position] in self._audited,
             )
@@ -199,7 +203,7 @@ class Judging:
         case = self._case
         try:
             impact = measure_impact(
-                self._ground, self._suite.baseline, source_files=case.source_files, workers=case.workers
+                self._ground, self._suite.baseline, code_files=case.code_files, workers=case.workers
             )
         except SandboxFailed as error:
             if error.transient:
@@ -227,6 +231,12 @@ class Judging:
         entity = self._case.candidates[position].entity
         span = (entity.span.start_line, entity.span.end_line)
         return impact.cpu_s(impact.select(Change(entity.path, (span,), at_load=False, load_lines=())))
+
+    def _text(self, path: str) -> bytes | None:
+        try:
+            return self._case.source(path)
+        except FileNotFoundError:  # it is made by the tests themselves, or is too large to be read
+            return None
 
     def _key(self, position: int) -> str:
         """What the ledger calls a candidate; judged by whole suites after all, it is judged anew."""

@@ -15,6 +15,8 @@ from typing import NamedTuple, Self
 from extractors.acquire import Checkout, acquire
 from extractors.index import RepoIndex
 from extractors.profile import profile_repository
+from extractors.syntax import language_of
+from extractors.tree import Tree
 from flows.assemble import Ground, NotATask, assemble
 from flows.judging import Case, Judging, Wave
 from flows.progress import listener
@@ -220,7 +222,8 @@ class Pipeline:
             candidates=self.synthesized.candidates,
             ids=self._ids,
             source=self.ground.repository.source,
-            source_files=self.profile.source_files,
+            language=self.profile.language,
+            code_files=[one for one in Tree(self.checkout.path).files if language_of(one) is self.profile.language],
             seed=self.settings.seed,
             cap=self.settings.max_tasks,
             workers=self.settings.workers,

@@ -63,10 +63,7 @@ class FastPath:
         Raises:
             Undecided: whole runs have to judge.
         """
-        selection = self.index.select(change)
-        if selection.whole:
-            raise Undecided(selection.whole)
-        judgement = _Judgement(self, candidate_id, edits, selection)
+        judgement = _Judgement(self, candidate_id, edits, change)
         try:
             return judgement.reach()
         except Undecided as undecided:
@@ -99,20 +96,30 @@ def open_fast_path(ground: Ground, baseline: Baseline, index: ImpactIndex, *, se
 class _Judgement:
     """One candidate."""
 
-    def __init__(self, fast: FastPath, candidate_id: str, edits: Mapping[str, bytes], selection: Selection) -> None:
+    def __init__(self, fast: FastPath, candidate_id: str, edits: Mapping[str, bytes], change: Change) -> None:
         self.fast = fast
         self.baseline = fast.baseline
         self.candidate_id = candidate_id
         self.edits = edits
-        self.selection = selection
+        self.change = change
+        self.selection = Selection((), (), "")
         self.executions = 0
 
+    def select(self, *, presume_loading: bool) -> None:
+        self.selection = self.fast.index.select(self.change, presume_loading=presume_loading)
+        if self.selection.whole:
+            raise Undecided(self.selection.whole)
+
     def reach(self) -> Proof:
+        self.select(presume_loading=True)
         failing: tuple[str, ...] = ()
         passing = set(self.baseline.passing)
         if self.selection.tests:
             try:
                 found = self.find()
+                if self.selection.presumes_loading and isinstance(found, TestReport) and found.collection_errors:
+                    self.select(presume_loading=False)
+                    found = self.find()
             except _Contradicts as contradiction:
                 return self.incomplete(contradiction)
             if isinstance(found, Verdict):

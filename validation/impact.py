@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from pydantic import Field
 
+from extractors.change_scope import change_scope
+from extractors.reach import NameIndex, Reach
 from schemas.model import Model
 
 MOST_NODES = 50
@@ -70,6 +72,19 @@ class Change(NamedTuple):
     bodies: Sequence[tuple[int, int]]
     at_load: bool
     load_lines: Sequence[tuple[int, int]]
+    reach: Reach | None = None
+    """Through which code a change at loading can be seen; without it, all that loads the file may see it."""
+
+
+def read_change(path: str, clean: bytes, bugged: bytes, patch: str, names: NameIndex) -> Change:
+    """What `patch`, a diff of one file, changes; `names` are those of all files that any test executes.
+
+    Raises:
+        ValueError: the patch is malformed.
+    """
+    scope = change_scope(path, clean, bugged, patch)
+    reach = names.reach(path, scope.names)
+    return Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines, reach=reach)
 
 
 class Selection(NamedTuple):
@@ -83,6 +98,8 @@ class Selection(NamedTuple):
     """Why the whole suite has to run instead; empty where it does not."""
     nodes: tuple[str, ...] = ()
     """The files, narrowed to what has to be collected of them: ids without parameters, of tests or of whole files."""
+    presumes_loading: bool = False
+    """Whether it holds only as long as every file can be loaded: where one cannot, more tests are affected."""
 
 
 class ImpactIndex:
@@ -91,6 +108,8 @@ class ImpactIndex:
     def __init__(self, impact: ImpactMap) -> None:
         self.impact = impact
         self.tests = impact.tests
+        self.executed = frozenset({*impact.lines, *impact.load_lines})
+        """Files of which any line was executed."""
         self._group_of: list[int] = []
         self._members: list[range] = []
         for number, group in enumerate(impact.groups):
@@ -98,23 +117,57 @@ class ImpactIndex:
             self._group_of += [number] * len(group.tests)
             self._members.append(range(first, first + len(group.tests)))
         self._number_of_group = {group.name: number for number, group in enumerate(impact.groups)}
+        self._documents = frozenset(
+            number for number, group in enumerate(impact.groups) if any(_is_example(test) for test in group.tests)
+        )
+        """Groups that have examples in texts for tests: what these execute is in no function's lines."""
+        self._unread = {number for number, group in enumerate(impact.groups) if group.name not in self.executed}
+        """Groups whose own file is no code that was seen to run."""
 
-    def select(self, change: Change) -> Selection:
-        """The tests that `change` can affect."""
+    def select(self, change: Change, *, presume_loading: bool = True) -> Selection:
+        """The tests that `change` can affect; in any case all of them where loading is not presumed to succeed."""
         numbers = set(self.impact.opaque)
         numbers.update(self.impact.opened.get(change.path, ()))
-        ranges = [*change.bodies, *change.load_lines]
-        numbers.update(_within(self.impact.lines.get(change.path, {}), ranges))
-        loaded = self.impact.load_lines.get(change.path, {})
         groups = set(self.impact.opened_by_loading.get(change.path, ()))
-        groups.update(_within(loaded, change.bodies))
-        if change.at_load:
-            groups.update(group for found in loaded.values() for group in found)
         if change.path in self._number_of_group:
             groups.add(self._number_of_group[change.path])
+        self._execute(change.path, change.bodies, numbers, groups)
+        numbers.update(_within(self.impact.lines.get(change.path, {}), change.load_lines))
+        narrowed = change.at_load and change.reach is not None and presume_loading
+        if change.at_load and not narrowed:
+            groups |= self._loading(change.path)
+        if narrowed and change.reach is not None:
+            for path, bodies in change.reach.bodies.items():
+                self._execute(path, bodies, numbers, groups)
+            groups |= {group for group in self._documents if self.impact.groups[group].name in change.reach.documented}
+            groups |= self._unread
         for group in groups:
             numbers.update(self._members[group])
-        return self.selection(numbers)
+        if narrowed and change.reach is not None:
+            for path in sorted({change.path, *change.reach.loads}):
+                self._see_loaded(path, numbers)
+        selection = self.selection(numbers)
+        return selection._replace(presumes_loading=narrowed)
+
+    def _execute(self, path: str, ranges: Iterable[tuple[int, int]], numbers: set[int], groups: set[int]) -> None:
+        """Add the tests and the groups that execute any of these lines."""
+        ranges = list(ranges)
+        numbers.update(_within(self.impact.lines.get(path, {}), ranges))
+        groups.update(_within(self.impact.load_lines.get(path, {}), ranges))
+
+    def _loading(self, path: str) -> set[int]:
+        """The groups that load a file."""
+        return {group for found in self.impact.load_lines.get(path, {}).values() for group in found}
+
+    def _see_loaded(self, path: str, numbers: set[int]) -> None:
+        """Have at least one test among them whose file loads this one, where there are any: the quickest."""
+        loading = [test for group in self._loading(path) for test in self._members[group]]
+        if loading and numbers.isdisjoint(loading):
+            numbers.add(min(loading, key=self._probe_cost))
+
+    def _probe_cost(self, number: int) -> tuple[bool, float, int]:
+        group = self.impact.groups[self._group_of[number]]
+        return not group.separable, group.load_cpu_s + self.impact.cpu_s.get(self.tests[number], 0.0), number
 
     def selection(self, numbers: Iterable[int]) -> Selection:
         """These tests, with the files to load for them."""
@@ -142,6 +195,11 @@ class ImpactIndex:
     def load_cpu_s(self, files: Iterable[str]) -> float:
         """CPU seconds that loading these files takes, at most."""
         return sum(self.impact.groups[self._number_of_group[name]].load_cpu_s for name in files)
+
+
+def _is_example(test: str) -> bool:
+    """Whether a test is a text's example (`doctest`): its name has a module's in it, which no function's has."""
+    return "." in test.partition("::")[2].partition("[")[0]
 
 
 def _within(lines: Mapping[int, tuple[int, ...]], ranges: Iterable[tuple[int, int]]) -> set[int]:

@@ -27,7 +27,7 @@ class _Measured(NamedTuple):
     why_not_forks: str
 
 
-def measure_impact(ground: Ground, baseline: Baseline, *, source_files: Sequence[str], workers: int = 1) -> ImpactMap:
+def measure_impact(ground: Ground, baseline: Baseline, *, code_files: Sequence[str], workers: int = 1) -> ImpactMap:
     """Run every test file alone, in its order and backwards, with lines, opened files and processes recorded.
 
     Only tests that pass on the clean tree are looked at: no other counts for a verdict.
@@ -38,9 +38,9 @@ def measure_impact(ground: Ground, baseline: Baseline, *, source_files: Sequence
     files: dict[str, list[str]] = {}
     for test in sorted(baseline.passing):
         files.setdefault(test.split("::", 1)[0], []).append(test)
-    measured = dict(zip(files, _measure_all(ground, baseline, files, source_files, workers), strict=True))
+    measured = dict(zip(files, _measure_all(ground, baseline, files, code_files, workers), strict=True))
     inseparable = any(not one.runs for one in measured.values())
-    whole = _measure_whole(ground, baseline, source_files) if inseparable else ()
+    whole = _measure_whole(ground, baseline, code_files) if inseparable else ()
     return _Merge(baseline, files).merge(measured, whole)
 
 
@@ -48,7 +48,7 @@ def _measure_all(
     ground: Ground,
     baseline: Baseline,
     files: Mapping[str, Sequence[str]],
-    source_files: Sequence[str],
+    code_files: Sequence[str],
     workers: int,
 ) -> list[_Measured]:
     """In the order of `files`, on as many servers as there are workers."""
@@ -60,7 +60,7 @@ def _measure_all(
         with ExitStack() as stack:
             warm = stack.enter_context(WarmServer(ground))
             for name, tests in _shared(waiting, lock):
-                results[name] = _measure(warm, baseline, name, tests, source_files)
+                results[name] = _measure(warm, baseline, name, tests, code_files)
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
         for future in [pool.submit(work) for _ in range(workers)]:
@@ -68,13 +68,13 @@ def _measure_all(
     return [results[name] for name in files]
 
 
-def _measure_whole(ground: Ground, baseline: Baseline, source_files: Sequence[str]) -> tuple[SuiteRun, ...]:
+def _measure_whole(ground: Ground, baseline: Baseline, code_files: Sequence[str]) -> tuple[SuiteRun, ...]:
     """The whole suite, forwards and backwards, for files that do not run alone; none where that does not end."""
     runs = []
     with WarmServer(ground) as warm:
         for reverse in (False, True):
             try:
-                run = warm.run({}, _traced_options(baseline, baseline.test_limits_s, source_files, reverse=reverse))
+                run = warm.run({}, _traced_options(baseline, baseline.test_limits_s, code_files, reverse=reverse))
             except SandboxFailed:
                 return ()
             if _differs(run, ()):
@@ -94,13 +94,13 @@ def _shared(items: Iterator[tuple[str, Sequence[str]]], lock: threading.Lock) ->
 
 
 def _measure(
-    warm: WarmServer, baseline: Baseline, name: str, tests: Sequence[str], source_files: Sequence[str]
+    warm: WarmServer, baseline: Baseline, name: str, tests: Sequence[str], code_files: Sequence[str]
 ) -> _Measured:
     server = warm.server
     forks = server.forks, server.why_not
     runs = []
     for reverse in (False, True):
-        options = _traced_options(baseline, tests, source_files, reverse=reverse)
+        options = _traced_options(baseline, tests, code_files, reverse=reverse)
         options = options._replace(files=(name,), select=tests)
         try:
             run = warm.run({}, options)
@@ -114,11 +114,11 @@ def _measure(
 
 
 def _traced_options(
-    baseline: Baseline, tests: Iterable[str], source_files: Sequence[str], *, reverse: bool
+    baseline: Baseline, tests: Iterable[str], code_files: Sequence[str], *, reverse: bool
 ) -> SuiteOptions:
     return SuiteOptions(
         reverse=reverse,
-        coverage_of=source_files,
+        coverage_of=code_files,
         trace=True,
         limits_s={test: TEST_LIMIT_FACTOR * baseline.test_limits_s[test] for test in tests},
         default_limit_s=SUITE_LIMIT_FACTOR * baseline.suite_limit_s,

@@ -12,4 +12,5 @@ SYNTAX = LanguageSyntax(
     wrappers=frozenset({"decorated_definition"}),
     complexity="extractors.languages.python_complexity:RULES",
     call_graph="extractors.languages.python_calls:PythonCallGraph",
+    reach="extractors.languages.python_reach:RULES",
 )

@@ -1,13 +1,14 @@
 """Small repositories in real sandboxes, walked to the point where test servers can be opened."""
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from extractors.acquire import acquire
 from extractors.profile import profile_repository
+from extractors.reach import NameIndex
 from schemas.repo import RepoProfile
 from validation.baseline import BaselineSettings, measure_baseline
 from validation.environment import build_environment
@@ -47,6 +48,7 @@ class Repository:
         self.source_files = tuple(
             name for name in ("calc.py", *files) if name.endswith(".py") and not name.startswith("tests/")
         )
+        self.code_files = tuple(name for name in ("calc.py", *files) if name.endswith(".py"))
         self.store = folder / "store"
         self.backend = open_backend(kind, cache_dir=self.store)
         environment = build_environment(
@@ -54,6 +56,10 @@ class Repository:
         )
         command = frozen_test_command(self.profile.test_command, environment.dependencies)
         self.ground = Ground(self.backend, environment.image_name, command, self.profile.environment, LIMITS)
+
+    def names(self, executed: Iterable[str]) -> NameIndex:
+        """The names in the files that tests execute."""
+        return NameIndex({path: (self.tree / path).read_bytes() for path in executed}, self.profile.language)
 
     def suite(self) -> Suite:
         """With the baseline measured."""

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extractors.change_scope import change_scope
 from extractors.diff import make_patch
+from extractors.reach import NameIndex
 from schemas.errors import SandboxFailed
 from schemas.reports import (
     Baseline,
@@ -23,7 +23,7 @@ from schemas.reports import (
 )
 from validation.channel import SuiteRun
 from validation.fast_path import FastPath, Undecided, open_fast_path
-from validation.impact import Change, ImpactIndex, ImpactMap, TestGroup
+from validation.impact import Change, ImpactIndex, ImpactMap, TestGroup, read_change
 from validation.impact_run import measure_impact
 from validation.prover import AUDITED_AT_LEAST, AUDITED_SHARE, audited_ids, prove_candidate
 from validation.sandbox.fake import FakeBackend, result
@@ -348,8 +348,22 @@ def with_scale(scale, a):
 
 
 class Shape:
+    sides = 4
+
     def area(self):
         return 4
+
+
+class Tile(Shape):
+    pass
+
+
+SQUARE = Shape()
+
+
+def corners(count):
+    for number in range(count):
+        yield number
 """
 FILES = {
     "calc.py": CALC,
@@ -365,6 +379,29 @@ FILES = {
         "def test_scaled(): assert calc.scaled(1) == 1\n"
     ),
     "tests/test_c.py": "def test_without(): pass\n",
+    "tests/test_d.py": """\
+import calc
+from calc import Tile as Plate
+
+def test_constant():
+    assert calc.SQUARE.sides == 4
+
+def test_alias():
+    assert Plate.sides == 4
+
+def test_names():
+    assert [name for name in dir(calc) if getattr(getattr(calc, name), "sides", 0) == 4]
+
+def test_corners():
+    assert list(calc.corners(2)) == [0, 1]
+
+def test_is_lazy():
+    assert iter(calc.corners("x"))
+
+def test_other():
+    assert calc.usable()
+""",
+    "tests/test_e.py": "import calc\ndef test_one_line(): assert calc.SQUARE.sides == 4\ndef test_other(): pass\n",
 }
 EDITS: Mapping[str, tuple[str, str]] = {
     "a bug": ("return a + b", "return a - b"),
@@ -381,6 +418,14 @@ EDITS: Mapping[str, tuple[str, str]] = {
     "breaks a name that tests import": ("def add(", "def plus("),
     "a class's own line": ("class Shape:\n", "class Shape:\n    x = 1 / 0\n"),
     "a method": ("return 4", "return 5"),
+    "a class's value": ("    sides = 4\n", "    sides = 5\n"),
+    "a class without a value": ("    sides = 4\n", ""),
+    "a method that is not there": ("    def area(self):\n        return 4\n", ""),
+    "a base": ("class Tile(Shape)", "class Tile"),
+    "a base that is not there": ("class Tile(Shape)", "class Tile(Shapes)"),
+    "no generator any more": ("        yield number\n", "        return [number]\n"),
+    "a generator": ("    return a + b\n", "    yield a + b\n"),
+    "a signature": ("def corners(count):", "def corners(count, more):"),
     "leaves a thread": (
         "return -a",
         "import threading, time; threading.Thread(target=time.sleep, args=(1000,)).start(); return -a",
@@ -393,23 +438,24 @@ EDITS: Mapping[str, tuple[str, str]] = {
 class Real(NamedTuple):
     suite: Suite
     fast: FastPath
+    names: NameIndex
+
+    def asked(self, old: str, new: str) -> tuple[Change, dict[str, bytes]]:
+        assert CALC.count(old) == 1
+        before, after = CALC.encode(), CALC.replace(old, new).encode()
+        return read_change("calc.py", before, after, make_patch("calc.py", before, after), self.names), {
+            "calc.py": after
+        }
 
 
 @pytest.fixture(scope="module")
 def real(repository_of: MakeRepository) -> Iterator[Real]:
     repository = repository_of(FILES)
     suite = repository.suite()
-    impact = measure_impact(repository.ground, suite.baseline, source_files=repository.source_files)
-    with open_fast_path(repository.ground, suite.baseline, ImpactIndex(impact), seed=0) as fast:
-        yield Real(suite, fast)
-
-
-def asked(clean: str, old: str, new: str) -> tuple[Change, dict[str, bytes]]:
-    assert clean.count(old) == 1
-    before, after = clean.encode(), clean.replace(old, new).encode()
-    scope = change_scope("calc.py", before, after, make_patch("calc.py", before, after))
-    change = Change("calc.py", scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines)
-    return change, {"calc.py": after}
+    impact = measure_impact(repository.ground, suite.baseline, code_files=repository.code_files)
+    index = ImpactIndex(impact)
+    with open_fast_path(repository.ground, suite.baseline, index, seed=0) as fast:
+        yield Real(suite, fast, repository.names(index.executed))
 
 
 def comparable(verdict: Verdict) -> dict[str, Any]:
@@ -420,7 +466,7 @@ def comparable(verdict: Verdict) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", EDITS)
 def test_affected_tests_and_whole_suites_judge_alike(real: Real, case: str) -> None:
-    change, edits = asked(CALC, *EDITS[case])
+    change, edits = real.asked(*EDITS[case])
     whole = prove(real.suite, edits)
     found = real.fast.prove(case, change, edits)
     assert comparable(found.verdict) == comparable(whole.verdict)
@@ -441,7 +487,7 @@ def test_affected_tests_and_whole_suites_judge_alike(real: Real, case: str) -> N
 def test_what_one_process_cannot_tell_is_left_to_whole_suites(
     real: Real, new: str, reason: Rejection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change, edits = asked(CALC, "return -a", new)
+    change, edits = real.asked("return -a", new)
     # Memory must run out before time does.
     limits_s = dict.fromkeys(real.suite.baseline.test_cpu_limits_s, 60.0)
     baseline = real.suite.baseline.model_copy(update={"test_cpu_limits_s": limits_s, "test_limits_s": limits_s})
@@ -454,9 +500,29 @@ def test_what_one_process_cannot_tell_is_left_to_whole_suites(
 
 @pytest.mark.sandbox
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "others"),
+    [
+        ("a class's value", {"test_b.py::test_negate", "test_d.py::test_corners", "test_d.py::test_other"}),
+        ("a base", {"test_b.py::test_negate", "test_d.py::test_corners", "test_d.py::test_constant"}),
+        ("no generator any more", {"test_b.py::test_negate", "test_d.py::test_alias", "test_e.py::test_other"}),
+    ],
+)
+def test_a_change_at_loading_concerns_those_alone_that_can_see_it(real: Real, case: str, others: set[str]) -> None:
+    change, _ = real.asked(*EDITS[case])
+    narrowed = real.fast.index.select(change)
+    wide = real.fast.index.select(change, presume_loading=False)
+    assert narrowed.presumes_loading
+    assert not wide.presumes_loading
+    left_out = {test.removeprefix("tests/") for test in set(wide.tests) - set(narrowed.tests)}
+    assert others <= left_out
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
 def test_a_bug_that_spoils_tests_of_another_file_is_found_by_an_audit(real: Real) -> None:
     """No map of the clean tree can see it: what is spoilt is only so where the bug has run in the same process."""
-    change, edits = asked(CALC, '    STATE["scale"] = before\n', "")
+    change, edits = real.asked('    STATE["scale"] = before\n', "")
     selected = real.fast.index.select(change).tests
     assert "tests/test_b.py::test_scaled" not in selected
     proof = prove_candidate(real.suite, real.fast, candidate_id="c", change=change, edits=edits, audited=True)

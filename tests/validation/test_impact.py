@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 import pytest
 
-from extractors.change_scope import change_scope
 from extractors.diff import make_patch
 from schemas.reports import VerdictStatus
 from validation.fast_path import open_fast_path
-from validation.impact import Change, ImpactIndex, ImpactMap, Selection, TestGroup
+from validation.impact import Change, ImpactIndex, ImpactMap, Selection, TestGroup, read_change
 from validation.impact_run import measure_impact
 from validation.validate import prove
 
@@ -202,8 +201,8 @@ class Measured(NamedTuple):
         clean = FILES[path]
         assert clean.count(old) == 1
         before, after = clean.encode(), clean.replace(old, new).encode()
-        scope = change_scope(path, before, after, make_patch(path, before, after))
-        return self.index.select(Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines))
+        names = self.repository.names(self.index.executed)
+        return self.index.select(read_change(path, before, after, make_patch(path, before, after), names))
 
     def names(self, path: str, old: str, new: str) -> dict[str, set[str]]:
         """File to its selected tests, but for those that are always selected."""
@@ -220,7 +219,7 @@ class Measured(NamedTuple):
 def measured(repository_of: MakeRepository) -> Measured:
     repository = repository_of(FILES)
     suite = repository.suite()
-    impact = measure_impact(repository.ground, suite.baseline, source_files=repository.source_files)
+    impact = measure_impact(repository.ground, suite.baseline, code_files=repository.code_files)
     return Measured(repository, impact, ImpactIndex(impact))
 
 
@@ -375,16 +374,17 @@ def test_affected_tests_and_whole_suites_judge_alike(repository_of: MakeReposito
     files, mutable = package(rng)
     repository = repository_of(files)
     suite = repository.suite()
-    impact = measure_impact(repository.ground, suite.baseline, source_files=repository.source_files, workers=2)
+    impact = measure_impact(repository.ground, suite.baseline, code_files=repository.code_files, workers=2)
+    index = ImpactIndex(impact)
+    names = repository.names(index.executed)
     accepted = 0
-    with open_fast_path(repository.ground, suite.baseline, ImpactIndex(impact), seed=0) as fast:
+    with open_fast_path(repository.ground, suite.baseline, index, seed=0) as fast:
         for name, (path, text) in mutable.items():
             clean = files[path].encode()
             wrong = rng.choice(["x * 99", "1 / 0", "None", "x * 0"])
             bugged = files[path].replace(text, f"{wrong}  # {name}").encode()
             assert bugged != clean
-            scope = change_scope(path, clean, bugged, make_patch(path, clean, bugged))
-            what = Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines)
+            what = read_change(path, clean, bugged, make_patch(path, clean, bugged), names)
             whole = prove(suite, {path: bugged})
             found = fast.prove(name, what, {path: bugged})
             accepted += whole.verdict.status is VerdictStatus.ACCEPTED
