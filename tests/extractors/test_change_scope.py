@@ -154,6 +154,37 @@ def test_a_change_of_what_loading_runs_concerns_loading(case: str) -> None:
     assert line_of("total = value") not in lines
 
 
+NAMED = {
+    "a class's own line": ("    sides = 0\n", "    sides = 1\n", ("Shape",)),
+    "a base": ("class Shape:", "class Shape(dict):", ("Shape",)),
+    "a method that is removed": (
+        "    def __init__(self, sides):\n        self.sides = sides\n\n",
+        "",
+        ("Shape",),
+    ),
+    "a signature": ("def cached(value, times=2):", "def cached(value, times=3):", ("cached",)),
+    "a decorator": ("@functools.cache\n", "", ("cached",)),
+    "a generator": ("        self.sides = sides\n", "        self.sides = yield\n", ("Shape",)),
+    "a function of another name": ("def outer(", "def other(", ()),
+    "a function that is removed": ("def one_line(value): return value + 1\n", "", ()),
+    "module level": ("LIMIT = 3", "LIMIT = 4", ()),
+    "a body": ("total += times", "total -= times", ()),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_what_changes_at_loading_has_the_names_that_both_files_know_it_by(case: str) -> None:
+    old, new, names = NAMED[case]
+    assert changed(old, new).names == names
+
+
+def test_a_function_in_a_function_that_becomes_a_generator_concerns_the_outer_one_alone() -> None:
+    scope = changed("        return value + third\n", "        yield value + third\n")
+    assert not scope.at_load
+    assert holds(scope, "third = first")
+    assert holds(scope, "return value + third")
+
+
 def test_blank_lines_between_functions_concern_nothing() -> None:
     scope = changed("LIMIT = 3\n", "LIMIT = 3\n\n\n")
     assert scope == ChangeScope((), at_load=False, load_lines=())

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from extractors.diff import make_patch
+from extractors.reach import Reach
 from schemas.reports import VerdictStatus
 from validation.fast_path import open_fast_path
 from validation.impact import Change, ImpactIndex, ImpactMap, Selection, TestGroup, read_change
@@ -52,6 +53,58 @@ def test_the_first_and_the_last_line_of_a_body_count_and_no_other() -> None:
 
 def test_a_body_that_runs_while_a_file_is_loaded_selects_all_tests_of_the_file() -> None:
     assert index(load_lines={"s.py": {4: (1,)}}).select(change("s.py", (4, 4))).tests == ("t/b.py::1", "t/b.py::2")
+
+
+SEEN_BY_TWO = Reach(bodies={"o.py": ((5, 6),), "t/b.py": ((1, 1),)}, loads=frozenset(), documented=frozenset())
+EXECUTED = {"t/a.py": {9: (0,)}, "t/b.py": {9: (1,)}, "t/c.py": {9: (2,)}}
+
+
+def seen_by(reach: Reach, *bodies: tuple[int, int]) -> Change:
+    return Change("s.py", bodies, at_load=True, load_lines=((9, 9),), reach=reach)
+
+
+def test_what_is_seen_through_some_functions_selects_the_tests_that_execute_these() -> None:
+    lines = {"o.py": {5: (1,), 7: (2,)}, "s.py": {3: (4,), 9: (0,)}}
+    one = index(lines=lines, load_lines={"s.py": {1: (0, 1, 2)}} | EXECUTED)
+    found = one.select(seen_by(SEEN_BY_TWO, (3, 3)))
+    assert found.tests == ("t/a.py::1", "t/a.py::2", "t/b.py::2")
+    assert found.presumes_loading
+    everything = one.select(seen_by(SEEN_BY_TWO, (3, 3)), presume_loading=False)
+    assert everything.tests == one.tests
+    assert not everything.presumes_loading
+
+
+def test_a_function_that_runs_while_a_file_is_loaded_selects_all_tests_of_the_file() -> None:
+    one = index(load_lines={"s.py": {1: (0, 1)}, "o.py": {6: (1,)}} | EXECUTED)
+    assert one.select(seen_by(SEEN_BY_TWO)).tests == ("t/b.py::1", "t/b.py::2")
+
+
+def test_files_whose_loading_may_fail_are_loaded_for_one_test_at_least() -> None:
+    loaded = {"s.py": {1: (0, 1, 2)}, "o.py": {1: (1,)}} | EXECUTED
+    one = index(load_lines=loaded, lines={"o.py": {5: (0,)}}, cpu_s={"t/b.py::1": 2.0, "t/b.py::2": 1.0})
+    assert one.select(seen_by(SEEN_BY_TWO)).tests == ("t/a.py::1",)
+    loads = SEEN_BY_TWO._replace(loads=frozenset({"o.py"}))
+    assert one.select(seen_by(loads)).tests == ("t/a.py::1", "t/b.py::2")
+
+
+def test_where_nothing_can_see_it_one_test_that_loads_it_runs_of_a_file_that_runs_alone() -> None:
+    one = index(load_lines={"s.py": {1: (0, 1, 2)}} | EXECUTED)
+    assert one.select(seen_by(SEEN_BY_TWO)).tests == ("t/b.py::1",)
+
+
+def test_examples_in_texts_are_selected_where_a_text_has_a_word_for_it() -> None:
+    groups = [*GROUPS[:2], TestGroup(name="m.py", tests=("m.py::m.f",), load_cpu_s=9.0, separable=True)]
+    loaded = {"s.py": {1: (0, 1)}, "m.py": {1: (2,)}} | EXECUTED
+    one = index(groups=groups, load_lines=loaded)
+    assert one.select(seen_by(SEEN_BY_TWO)).files == ("t/b.py",)
+    documented = SEEN_BY_TWO._replace(documented=frozenset({"m.py", "t/a.py"}))
+    assert one.select(seen_by(documented)).files == ("t/b.py", "m.py")
+
+
+def test_tests_of_files_that_are_no_code_are_always_selected_then() -> None:
+    groups = [*GROUPS[:2], TestGroup(name="cases.yaml", tests=("cases.yaml::1",), load_cpu_s=0.0, separable=True)]
+    one = index(groups=groups, load_lines={"s.py": {1: (0, 1)}} | EXECUTED)
+    assert "cases.yaml" in one.select(seen_by(SEEN_BY_TWO)).files
 
 
 def test_what_runs_at_load_selects_every_file_that_loads_any_of_it() -> None:
