@@ -195,7 +195,8 @@ def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *
     suite = Suite(
         subject.backend, ground.image, ground.test_command, subject.baseline, ground.environment, ground.limits
     )
-    names = NameIndex({path: (subject.tree / path).read_bytes() for path in impact.executed}, subject.profile.language)
+    texts = {path: (subject.tree / path).read_bytes() for path in impact.executed}
+    names = NameIndex(texts, subject.profile.language, loading=impact.impact.load_lines)
     waiting = deque(sorted(sample, key=lambda one: (one.candidate.entity.path, one.position)))
     judged: list[Judged] = []
     found: list[FastPath] = []

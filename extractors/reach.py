@@ -5,9 +5,10 @@ name, by an alias, by something that was built of it while a file was loaded, or
 module. This is told from the text alone, so it is generous: a word that is the same stands for the same thing.
 """
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
+from types import MappingProxyType
 from typing import NamedTuple
 
 from extractors.syntax import language_of, syntax_of
@@ -19,8 +20,14 @@ class Unit(NamedTuple):
 
     first_line: int
     last_line: int
+    owner: str
+    """Name of the outermost definition that it is in: the function's own, or a class's."""
     words: frozenset[str]
     """All names in it, and the words of its texts; not those of its comments and docstrings."""
+    touched: frozenset[str]
+    """Names of what it may change: those with an attribute, an index or a declaration as global."""
+    wrapped: bool
+    """Whether the function has decorators: one may keep what it gave."""
 
 
 class Statement(NamedTuple):
@@ -74,56 +81,102 @@ class LanguageRules(NamedTuple):
     everything: frozenset[str]
     """Words by which code goes through all names of a module."""
     members: frozenset[str]
-    """Words by which it goes through the names of anything, a module too where the module is named beside them."""
+    """What follows a module's name to make a word by which code goes through all names of that module."""
     known_modules: frozenset[str]
     """First parts of modules whose classes do not keep a list of those that derive from them."""
-
-
-class _Followed(NamedTuple):
-    """What names lead to."""
-
-    units: set[tuple[str, int]]
-    """Function bodies, by path and position."""
-    loads: set[str]
-    names: set[str]
 
 
 class NameIndex:
     """The names in all files of one language."""
 
-    def __init__(self, files: Mapping[str, bytes | None], language: Language) -> None:
-        """`files`: path to content, `None` for one that cannot be read; those of other languages are left out."""
+    def __init__(
+        self,
+        files: Mapping[str, bytes | None],
+        language: Language,
+        *,
+        loading: Mapping[str, Collection[int]] = MappingProxyType({}),
+    ) -> None:
+        """`files`: path to content, `None` for one that cannot be read; those of other languages are left out.
+
+        `loading`: path to the lines that were executed while any file was loaded.
+        """
         module, _, name = syntax_of(language).reach.partition(":")
-        self._rules: LanguageRules | None = getattr(import_module(module), name) if module else None
-        self._told = self._rules is not None
-        self._files: dict[str, FileNames] = {}
-        self._units_of: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
-        self._statements_of: defaultdict[str, list[_Placed]] = defaultdict(list)
-        self._listing: list[_Placed] = []
+        self.rules: LanguageRules = getattr(import_module(module), name) if module else _NO_RULES
+        self.files = {
+            path: self.rules.file_names(content)
+            for path, content in sorted(files.items())
+            if content is not None and language_of(path) is language
+        }
+        self._told = None not in files.values() and all(found.understood for found in self.files.values())
+        self._loading = loading
         self._own_modules = {part.removesuffix(".py") for path in files for part in path.split("/")} | {""}
-        for path, content in sorted(files.items()):
-            if content is None:
-                self._told = False
-            elif self._rules is not None and language_of(path) is language:
-                self._add(path, self._rules.file_names(content), self._rules)
+        self.units_of: dict[str, list[Place]] = {}
+        """Word to the function bodies that have it, by path and position."""
+        self.statements_of: dict[str, list[_Placed]] = {}
+        self.assigned: dict[str, frozenset[str]] = {}
+        """Path to the names that are assigned while the file is loaded."""
+        for path, found in self.files.items():
+            for number, unit in enumerate(found.units):
+                for word in unit.words:
+                    self.units_of.setdefault(word, []).append(Place(path, number))
+            for statement in found.statements:
+                for word in statement.words:
+                    self.statements_of.setdefault(word, []).append(_Placed(path, statement))
+            plain = [one.binds for one in found.statements if not one.own and not one.is_alias]
+            self.assigned[path] = frozenset(name for binds in plain for name in binds)
         self._told_of_heirs = self._classes_told_of_heirs()
 
-    def _add(self, path: str, found: FileNames, rules: LanguageRules) -> None:
-        self._told = self._told and found.understood
-        self._files[path] = found
-        for number, unit in enumerate(found.units):
-            for word in unit.words:
-                self._units_of[word].add((path, number))
-        for statement in found.statements:
-            for word in statement.words:
-                self._statements_of[word].append(_Placed(path, statement))
-            if not statement.words.isdisjoint(rules.everything | rules.members):
-                self._listing.append(_Placed(path, statement))
+    def reach(self, path: str, names: Collection[str] = (), bodies: Collection[tuple[int, int]] = ()) -> Reach | None:
+        """Through which code it can be seen that something else happens while files are loaded.
+
+        `names` are definitions of the file that are not what they were, `bodies` the first and last lines of
+        functions that do something else; of these, only what they do at loading is followed here. `None` where it
+        cannot be told who can see it.
+        """
+        if not self._told or path not in self.files:
+            return None
+        walk = _Walk(self, path)
+        try:
+            walk.go(names, self._units_at(path, bodies))
+        except _Anywhere:
+            return None
+        found: dict[str, list[tuple[int, int]]] = {}
+        for place in sorted(walk.units):
+            unit = self.unit(place)
+            found.setdefault(place.path, []).append((unit.first_line, unit.last_line))
+        return Reach(
+            bodies={where: tuple(ranges) for where, ranges in found.items()},
+            loads=frozenset(walk.loads),
+            documented=frozenset(
+                where for where, names in self.files.items() if not names.documented.isdisjoint(walk.seen)
+            ),
+        )
+
+    def unit(self, place: "Place") -> Unit:
+        """The function body at a place."""
+        return self.files[place.path].units[place.number]
+
+    def runs_at_load(self, path: str, first_line: int, last_line: int) -> bool:
+        """Whether any of these lines was executed while a file was loaded."""
+        lines = self._loading.get(path, ())
+        return any(line in lines for line in range(first_line, last_line + 1))
+
+    def is_listed(self, statement: Statement) -> bool:
+        """Whether a base of its class may keep a list of what derives from it."""
+        return self._has_strange_base(statement) or not statement.derives.isdisjoint(self._told_of_heirs)
+
+    def _units_at(self, path: str, bodies: Collection[tuple[int, int]]) -> "list[Place]":
+        return [
+            Place(path, number)
+            for number, unit in enumerate(self.files[path].units)
+            for first, last in bodies
+            if unit.first_line <= last and first <= unit.last_line and self.runs_at_load(path, first, last)
+        ]
 
     def _classes_told_of_heirs(self) -> frozenset[str]:
         """Names of classes that are told of every class that derives from them, or may be."""
-        classes = [one for found in self._files.values() for one in found.statements if one.own and one.bases]
-        found = {one.own for file in self._files.values() for one in file.statements if one.own and one.keeps_list}
+        classes = [one for found in self.files.values() for one in found.statements if one.own and one.bases]
+        found = {one.own for file in self.files.values() for one in file.statements if one.own and one.keeps_list}
         before = -1
         while len(found) > before:
             before = len(found)
@@ -131,77 +184,25 @@ class NameIndex:
         return frozenset(found)
 
     def _has_strange_base(self, statement: Statement) -> bool:
-        return self._rules is None or not statement.bases <= self._own_modules | self._rules.known_modules
+        return not statement.bases <= self._own_modules | self.rules.known_modules
 
-    def reach(self, path: str, names: Collection[str]) -> Reach | None:
-        """Through which code these definitions of a file can be seen; `None` where that cannot be told."""
-        if self._rules is None or not self._told or not names or path not in self._files:
-            return None
-        followed = self._follow(path, names, self._rules)
-        if followed is None:
-            return None
-        bodies: dict[str, list[tuple[int, int]]] = {}
-        for where, number in sorted(followed.units):
-            unit = self._files[where].units[number]
-            bodies.setdefault(where, []).append((unit.first_line, unit.last_line))
-        return Reach(
-            bodies={where: tuple(ranges) for where, ranges in bodies.items()},
-            loads=frozenset(followed.loads),
-            documented=frozenset(
-                where for where, found in self._files.items() if not found.documented.isdisjoint(followed.names)
-            ),
-        )
-
-    def _follow(self, path: str, names: Collection[str], rules: LanguageRules) -> "_Followed | None":
-        """`None` where it goes anywhere."""
-        modules = self._names_of_module(path)
-        listing = {one for word in rules.everything for one in self._units_of.get(word, ())}
-        listing |= {
-            (where, number)
-            for word in rules.members
-            for where, number in self._units_of.get(word, ())
-            if not modules.isdisjoint(self._files[where].units[number].words)
-        }
-        followed = _Followed(listing, set(), set(names))
-        waiting = deque(sorted(names))
-        for placed in self._listing:
-            words = placed.statement.words
-            is_own = placed.path == path and not words.isdisjoint(rules.everything)
-            if (is_own or not words.isdisjoint(modules)) and not self._take(placed, "", followed, waiting, rules):
-                return None
-        while waiting:
-            name = waiting.popleft()
-            followed.units.update(self._units_of.get(name, ()))
-            for placed in self._statements_of.get(name, ()):
-                if not self._take(placed, name, followed, waiting, rules):
-                    return None
-        return followed
-
-    def _take(
-        self, placed: "_Placed", name: str, followed: "_Followed", waiting: deque[str], rules: LanguageRules
-    ) -> bool:
-        """Go on from a statement that has to do with `name`; false where that leads anywhere."""
-        statement = placed.statement
-        is_listed = self._has_strange_base(statement) or not statement.derives.isdisjoint(self._told_of_heirs)
-        if statement.scattered or is_listed:
-            return False
-        if name not in (statement.own, "") and name not in rules.everything and not statement.is_alias:
-            followed.loads.add(placed.path)
-        followed.units.update((placed.path, number) for number in statement.units)
-        waiting.extend(sorted(statement.binds - followed.names))
-        followed.names.update(statement.binds)
-        return True
-
-    def _names_of_module(self, path: str) -> set[str]:
+    def names_of_module(self, path: str) -> set[str]:
         """Words for the module of a file, its packages', and those that stand for them somewhere."""
         found = {part.removesuffix(".py") for part in path.split("/")} - {"", "__init__"}
         waiting = sorted(found)
         while waiting:
-            for placed in self._statements_of.get(waiting.pop(), ()):
+            for placed in self.statements_of.get(waiting.pop(), ()):
                 new = placed.statement.binds - found if placed.statement.is_alias else set()
                 found |= new
                 waiting.extend(sorted(new))
         return found
+
+
+class Place(NamedTuple):
+    """A function body, by its file and its position there."""
+
+    path: str
+    number: int
 
 
 class _Placed(NamedTuple):
@@ -209,3 +210,101 @@ class _Placed(NamedTuple):
 
     path: str
     statement: Statement
+
+
+class _Anywhere(Exception):
+    """It cannot be told where something goes."""
+
+
+class _Walk:
+    """Follow what is another thing than it was, and what is called at loading and does something else."""
+
+    def __init__(self, index: NameIndex, path: str) -> None:
+        self.index = index
+        self.path = path
+        self.seen: set[str] = set()
+        """Names of what is another thing."""
+        self.called: set[str] = set()
+        """Names of functions and classes that do something else at loading."""
+        self.units: set[Place] = set()
+        """Function bodies that can see it."""
+        self.loads: set[str] = set()
+        self._ran: set[Place] = set()
+        self._waiting: deque[tuple[bool, str]] = deque()
+
+    def go(self, names: Collection[str], running: Collection[Place]) -> None:
+        """Walk to the end.
+
+        Raises:
+            _Anywhere: there is none.
+        """
+        self.add(names)
+        for place in running:
+            self.run(place)
+        self.list_all()
+        while self._waiting:
+            is_called, name = self._waiting.popleft()
+            for place in self.index.units_of.get(name, ()):
+                self.run(place) if is_called else self.see(place)
+            for placed in self.index.statements_of.get(name, ()):
+                if is_called and placed.statement.is_alias:
+                    self.call(placed.statement.binds)
+                elif not (is_called and placed.statement.own == name):
+                    self.take(placed, name)
+
+    def list_all(self) -> None:
+        """What goes through all names of a module."""
+        rules, modules = self.index.rules, self.index.names_of_module(self.path)
+        members = {f"{module}{member}" for module in modules for member in rules.members}
+        for word in sorted(rules.everything | members):
+            for place in self.index.units_of.get(word, ()):
+                self.see(place)
+            for placed in self.index.statements_of.get(word, ()):
+                is_own = placed.path == self.path and word in rules.everything
+                if is_own or not placed.statement.words.isdisjoint(modules | members):
+                    self.take(placed, word)
+
+    def add(self, names: Collection[str]) -> None:
+        new = sorted(set(names) - self.seen)
+        self.seen.update(new)
+        self._waiting.extend((False, name) for name in new)
+
+    def call(self, names: Collection[str]) -> None:
+        new = sorted(set(names) - self.called)
+        self.called.update(new)
+        self._waiting.extend((True, name) for name in new)
+
+    def see(self, place: Place) -> None:
+        """A function body that can see it; called at loading, it may do something else there."""
+        self.units.add(place)
+        self.run(place)
+
+    def run(self, place: Place) -> None:
+        """A function body that does something else, as far as it is executed at loading."""
+        unit = self.index.unit(place)
+        if place in self._ran or not self.index.runs_at_load(place.path, unit.first_line, unit.last_line):
+            return
+        self._ran.add(place)
+        self.call([unit.owner])
+        self.add(unit.touched & self.index.assigned[place.path])
+        if unit.wrapped:
+            self.add([unit.owner])
+
+    def take(self, placed: _Placed, name: str) -> None:
+        """A statement that has to do with `name`."""
+        statement = placed.statement
+        if statement.scattered or self.index.is_listed(statement):
+            raise _Anywhere
+        if name != statement.own and name not in self.index.rules.everything and not statement.is_alias:
+            self.loads.add(placed.path)
+        for number in statement.units:
+            self.see(Place(placed.path, number))
+        self.add(statement.binds)
+
+
+_NO_RULES = LanguageRules(
+    file_names=lambda _: FileNames((), (), frozenset(), understood=False),
+    everything=frozenset(),
+    members=frozenset(),
+    known_modules=frozenset(),
+)

@@ -123,7 +123,8 @@ class Judging:
             self._ledger.put_stage("impact", kept)
         if kept != _NO_IMPACT:
             self._impact = ImpactIndex(ImpactMap.model_validate_json(kept))
-            self._names = NameIndex({path: self._text(path) for path in self._impact.executed}, self._case.language)
+            texts = {path: self._text(path) for path in self._impact.executed}
+            self._names = NameIndex(texts, self._case.language, loading=self._impact.impact.load_lines)
         if distrusted is not None:
             self._distrust(FastPathAudit.model_validate_json(distrusted))
 

@@ -73,7 +73,7 @@ class Change(NamedTuple):
     at_load: bool
     load_lines: Sequence[tuple[int, int]]
     reach: Reach | None = None
-    """Through which code a change at loading can be seen; without it, all that loads the file may see it."""
+    """Through which code it can be seen that something else happens at loading; without it, wherever that happens."""
 
 
 def read_change(path: str, clean: bytes, bugged: bytes, patch: str, names: NameIndex) -> Change:
@@ -83,7 +83,9 @@ def read_change(path: str, clean: bytes, bugged: bytes, patch: str, names: NameI
         ValueError: the patch is malformed.
     """
     scope = change_scope(path, clean, bugged, patch)
-    reach = names.reach(path, scope.names)
+    is_known = bool(scope.names) or not scope.at_load
+    runs_at_load = any(names.runs_at_load(path, *body) for body in scope.bodies)
+    reach = names.reach(path, scope.names, scope.bodies) if is_known and (scope.names or runs_at_load) else None
     return Change(path, scope.bodies, at_load=scope.at_load, load_lines=scope.load_lines, reach=reach)
 
 
@@ -131,37 +133,34 @@ class ImpactIndex:
         groups = set(self.impact.opened_by_loading.get(change.path, ()))
         if change.path in self._number_of_group:
             groups.add(self._number_of_group[change.path])
-        self._execute(change.path, change.bodies, numbers, groups)
-        numbers.update(_within(self.impact.lines.get(change.path, {}), change.load_lines))
-        narrowed = change.at_load and change.reach is not None and presume_loading
-        if change.at_load and not narrowed:
-            groups |= self._loading(change.path)
+        own_lines = self.impact.lines.get(change.path, {})
+        numbers.update(_within(own_lines, change.bodies), _within(own_lines, change.load_lines))
+        loading = _within(self.impact.load_lines.get(change.path, {}), change.bodies)
+        if change.at_load:
+            loading |= self._loading(change.path)
+        narrowed = change.reach is not None and presume_loading
         if narrowed and change.reach is not None:
             for path, bodies in change.reach.bodies.items():
-                self._execute(path, bodies, numbers, groups)
+                numbers.update(_within(self.impact.lines.get(path, {}), bodies))
             groups |= {group for group in self._documents if self.impact.groups[group].name in change.reach.documented}
             groups |= self._unread
+        else:
+            groups |= loading
         for group in groups:
             numbers.update(self._members[group])
         if narrowed and change.reach is not None:
-            for path in sorted({change.path, *change.reach.loads}):
-                self._see_loaded(path, numbers)
+            for probed in (loading, *(self._loading(path) for path in sorted(change.reach.loads))):
+                self._see_loaded(probed, numbers)
         selection = self.selection(numbers)
         return selection._replace(presumes_loading=narrowed)
-
-    def _execute(self, path: str, ranges: Iterable[tuple[int, int]], numbers: set[int], groups: set[int]) -> None:
-        """Add the tests and the groups that execute any of these lines."""
-        ranges = list(ranges)
-        numbers.update(_within(self.impact.lines.get(path, {}), ranges))
-        groups.update(_within(self.impact.load_lines.get(path, {}), ranges))
 
     def _loading(self, path: str) -> set[int]:
         """The groups that load a file."""
         return {group for found in self.impact.load_lines.get(path, {}).values() for group in found}
 
-    def _see_loaded(self, path: str, numbers: set[int]) -> None:
-        """Have at least one test among them whose file loads this one, where there are any: the quickest."""
-        loading = [test for group in self._loading(path) for test in self._members[group]]
+    def _see_loaded(self, groups: Iterable[int], numbers: set[int]) -> None:
+        """Have at least one test of these groups among them, where there are any: the quickest."""
+        loading = [test for group in groups for test in self._members[group]]
         if loading and numbers.isdisjoint(loading):
             numbers.add(min(loading, key=self._probe_cost))
 

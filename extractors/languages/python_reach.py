@@ -13,7 +13,7 @@ from extractors.syntax import parse
 from schemas.repo import Language
 
 EVERYTHING = frozenset({"globals", "vars", "dir", "__all__", "getmembers", "__subclasses__"})
-MEMBERS = frozenset({"__dict__"})
+MEMBERS = frozenset({".__dict__"})
 HARMLESS = frozenset({"dataclass", "total_ordering", "final", "runtime_checkable", "unique", "pytest", "unittest"})
 """Decorators of classes that keep no list of them, by their name or their module's."""
 HARMLESS_METACLASSES = frozenset({"ABCMeta"})
@@ -131,7 +131,7 @@ class _Reader:
         if node.type == "class_definition":
             self.class_definition(node, own, body, head, decorators, owner)
         else:
-            self.function(node, own, body, head, owner)
+            self.function(node, own, body, head, owner, wrapped=bool(decorators))
 
     def class_definition(
         self,
@@ -175,7 +175,14 @@ class _Reader:
         return frozenset(self.modules.get(base, base if base == "builtins" else "") for base in bases), metaclasses
 
     def function(
-        self, node: tree_sitter.Node, own: str, body: tree_sitter.Node, head: set[str], owner: _Owner | None
+        self,
+        node: tree_sitter.Node,
+        own: str,
+        body: tree_sitter.Node,
+        head: set[str],
+        owner: _Owner | None,
+        *,
+        wrapped: bool,
     ) -> None:
         header_ends = body.prev_sibling.end_point.row + 1 if body.prev_sibling is not None else 0
         first, last = max(body.start_point.row + 1, header_ends + 1), node.end_point.row + 1
@@ -186,7 +193,8 @@ class _Reader:
             words = frozenset(word for child in children[1:] for word in _words(child))
         units = (len(self.units),)
         # Without a line of its own, it is seen to run where the definition does.
-        self.units.append(Unit(min(first, last), last, words))
+        outermost = own if owner is None else owner.name
+        self.units.append(Unit(min(first, last), last, outermost, words, _touched(body), wrapped))
         if owner is None:
             self.statements.append(Statement(frozenset(head), frozenset({own}), own=own, units=units))
         else:
@@ -220,9 +228,33 @@ def _words(node: tree_sitter.Node) -> frozenset[str]:
     found: set[str] = set()
     for leaf in _leaves(node):
         if leaf.type == "identifier":
-            found.add(_text(leaf))
+            found.add(_text(leaf) if _text(leaf) != "__dict__" else _whose_dictionary(leaf))
         elif leaf.type in ("string_content", "escape_sequence"):
             found.update(_WORD.findall(_text(leaf)))
+    return frozenset(found)
+
+
+def _whose_dictionary(name: tree_sitter.Node) -> str:
+    """A word that says whose dictionary is asked for, where that has a name."""
+    owner = name.parent.child_by_field_name("object") if name.parent is not None else None
+    if owner is not None and owner.type == "attribute":
+        owner = owner.child_by_field_name("attribute")
+    is_named = owner is not None and owner.type == "identifier"
+    return f"{_text(owner)}.__dict__" if owner is not None and is_named else "__dict__"
+
+
+def _touched(body: tree_sitter.Node) -> frozenset[str]:
+    """Names with an attribute or an index, and those that are declared global."""
+    found: set[str] = set()
+    waiting = [body]
+    while waiting:
+        node = waiting.pop()
+        waiting.extend(node.named_children)
+        if node.type in ("attribute", "subscript"):
+            inner = node.child_by_field_name("object" if node.type == "attribute" else "value")
+            found |= {_text(inner)} if inner is not None and inner.type == "identifier" else set()
+        elif node.type == "global_statement":
+            found |= _words(node)
     return frozenset(found)
 
 

@@ -162,6 +162,99 @@ def test_files_whose_loading_has_to_do_with_it_are_named(how: str) -> None:
     assert ("o0.py" in found.loads) is expected
 
 
+MAKING = """\
+KEPT = []
+LIMIT = 3
+
+
+def make(n):
+    return n
+
+
+def twice(n):
+    return 2 * make(n)
+
+
+def keep(n):
+    KEPT.append(n)
+    return LIMIT
+
+
+@functools.cache
+def cached(n):
+    return n
+
+
+def idle(n):
+    return make(n)
+
+
+ONE = make(1)
+TWO = twice(1)
+THREE = keep(3)
+FOUR = cached(4)
+
+
+def of_one():
+    return ONE
+
+
+def of_two():
+    return TWO
+
+
+def of_kept():
+    return KEPT
+
+
+def of_limit():
+    return LIMIT
+
+
+def of_cached():
+    return cached(4)
+
+
+def of_nothing():
+    return 1
+"""
+LOADED = {"make", "twice", "keep", "cached"}
+
+
+def line_of(text: str) -> int:
+    return MAKING[: MAKING.index(text)].count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "sees"),
+    [
+        ("make", {"of_one", "of_two"}),
+        ("twice", {"of_two"}),
+        ("keep", {"of_kept"}),
+        ("cached", {"of_cached"}),
+        ("idle", set()),
+        ("of_one", set()),
+    ],
+)
+def test_what_a_function_did_at_loading_is_seen_through_what_was_made_of_it(changed: str, sees: set[str]) -> None:
+    bodies = {name: line_of(f"def {name}(") + 1 for name in (*LOADED, "idle", "of_one", "of_two", "of_kept")}
+    bodies |= {name: line_of(f"def {name}(") + 1 for name in ("of_limit", "of_cached", "of_nothing")}
+    lines = {*range(1, 5), *(bodies[name] for name in LOADED)}
+    index = NameIndex({"m.py": MAKING.encode()}, Language.PYTHON, loading={"m.py": lines})
+    first = bodies[changed]
+    found = index.reach("m.py", bodies=[(first, first)])
+    assert found is not None
+    first_lines = {first for first, _ in found.bodies.get("m.py", ())}
+    seen_by = {name for name, line in bodies.items() if line in first_lines}
+    assert seen_by - LOADED - {"idle"} == sees
+
+
+def test_what_runs_at_loading_and_decides_is_not_told() -> None:
+    text = "def make():\n    return 1\nif make():\n    X = 1\n"
+    index = NameIndex({"m.py": text.encode()}, Language.PYTHON, loading={"m.py": {1, 2, 3, 4}})
+    assert index.reach("m.py", bodies=[(2, 2)]) is None
+
+
 def test_files_that_have_a_word_for_it_in_docstrings_are_named() -> None:
     found = reach('"""The Shape of it."""\n', '"""Shapes."""\ndef f():\n    """>>> Shape()"""\n', "'''None'''\n")
     assert found is not None
@@ -170,7 +263,7 @@ def test_files_that_have_a_word_for_it_in_docstrings_are_named() -> None:
 
 def test_without_a_name_or_a_file_nothing_is_told() -> None:
     index = NameIndex({"m.py": textwrap.dedent(MODULE).encode(), "data.txt": b"Shape"}, Language.PYTHON)
-    assert index.reach("m.py", []) is None
+    assert index.reach("m.py", []) == Reach(bodies={}, loads=frozenset(), documented=frozenset())
     assert index.reach("other.py", ["Shape"]) is None
     assert NameIndex({"m.py": b"class Shape: pass\n", "o.py": None}, Language.PYTHON).reach("m.py", ["Shape"]) is None
 

@@ -1,7 +1,7 @@
 """Small repositories in real sandboxes, walked to the point where test servers can be opened."""
 
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from extractors.reach import NameIndex
 from schemas.repo import RepoProfile
 from validation.baseline import BaselineSettings, measure_baseline
 from validation.environment import build_environment
+from validation.impact import ImpactIndex
 from validation.sandbox.protocol import MIB, Limits
 from validation.sandbox.select import open_backend
 from validation.suite import frozen_test_command, with_runner
@@ -57,9 +58,10 @@ class Repository:
         command = frozen_test_command(self.profile.test_command, environment.dependencies)
         self.ground = Ground(self.backend, environment.image_name, command, self.profile.environment, LIMITS)
 
-    def names(self, executed: Iterable[str]) -> NameIndex:
+    def names(self, index: ImpactIndex) -> NameIndex:
         """The names in the files that tests execute."""
-        return NameIndex({path: (self.tree / path).read_bytes() for path in executed}, self.profile.language)
+        texts = {path: (self.tree / path).read_bytes() for path in index.executed}
+        return NameIndex(texts, self.profile.language, loading=index.impact.load_lines)
 
     def suite(self) -> Suite:
         """With the baseline measured."""

@@ -455,7 +455,7 @@ def real(repository_of: MakeRepository) -> Iterator[Real]:
     impact = measure_impact(repository.ground, suite.baseline, code_files=repository.code_files)
     index = ImpactIndex(impact)
     with open_fast_path(repository.ground, suite.baseline, index, seed=0) as fast:
-        yield Real(suite, fast, repository.names(index.executed))
+        yield Real(suite, fast, repository.names(index))
 
 
 def comparable(verdict: Verdict) -> dict[str, Any]:

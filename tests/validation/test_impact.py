@@ -74,9 +74,11 @@ def test_what_is_seen_through_some_functions_selects_the_tests_that_execute_thes
     assert not everything.presumes_loading
 
 
-def test_a_function_that_runs_while_a_file_is_loaded_selects_all_tests_of_the_file() -> None:
-    one = index(load_lines={"s.py": {1: (0, 1)}, "o.py": {6: (1,)}} | EXECUTED)
-    assert one.select(seen_by(SEEN_BY_TWO)).tests == ("t/b.py::1", "t/b.py::2")
+def test_what_a_body_does_at_loading_is_seen_through_those_functions_alone() -> None:
+    one = index(lines={"o.py": {5: (2,)}}, load_lines={"s.py": {1: (0, 1), 4: (1,)}} | EXECUTED)
+    what = Change("s.py", ((4, 4),), at_load=False, load_lines=(), reach=SEEN_BY_TWO)
+    assert one.select(what).tests == ("t/a.py::3", "t/b.py::1")
+    assert one.select(what, presume_loading=False).tests == ("t/b.py::1", "t/b.py::2")
 
 
 def test_files_whose_loading_may_fail_are_loaded_for_one_test_at_least() -> None:
@@ -254,7 +256,7 @@ class Measured(NamedTuple):
         clean = FILES[path]
         assert clean.count(old) == 1
         before, after = clean.encode(), clean.replace(old, new).encode()
-        names = self.repository.names(self.index.executed)
+        names = self.repository.names(self.index)
         return self.index.select(read_change(path, before, after, make_patch(path, before, after), names))
 
     def names(self, path: str, old: str, new: str) -> dict[str, set[str]]:
@@ -429,7 +431,7 @@ def test_affected_tests_and_whole_suites_judge_alike(repository_of: MakeReposito
     suite = repository.suite()
     impact = measure_impact(repository.ground, suite.baseline, code_files=repository.code_files, workers=2)
     index = ImpactIndex(impact)
-    names = repository.names(index.executed)
+    names = repository.names(index)
     accepted = 0
     with open_fast_path(repository.ground, suite.baseline, index, seed=0) as fast:
         for name, (path, text) in mutable.items():
