@@ -144,6 +144,8 @@ class ImpactIndex:
                 numbers.update(_within(self.impact.lines.get(path, {}), bodies))
             groups |= {group for group in self._documents if self.impact.groups[group].name in change.reach.documented}
             groups |= self._unread
+            # What a file needs that does not run alone is not understood.
+            groups |= {group for group in loading if not self.impact.groups[group].separable}
         else:
             groups |= loading
         for group in groups:
