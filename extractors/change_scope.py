@@ -1,6 +1,7 @@
 """Which runs of code a change of a file can alter: bodies of functions, or what runs when the file is loaded."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import tree_sitter
@@ -56,7 +57,7 @@ def change_scope(path: str, clean: bytes, bugged: bytes, patch: str) -> ChangeSc
     old, new = split_lines(clean), split_lines(bugged)
     if language is None:
         return ChangeScope(bodies=(), at_load=True, load_lines=((1, len(old)),))
-    before, after = (_Side.of(source, language) for source in (clean, bugged))
+    before, after = _clean_side(clean, language), _side(bugged, language)
     touched: set[_Body] = set()
     names: set[str] = set()
     for name in _flipped(before.bodies, after.bodies):
@@ -96,18 +97,22 @@ class _Side(NamedTuple):
     outer: dict[str, list[tuple[int, int]]]
     """Name to lines of the definitions that lie in no other, decorators included."""
 
-    @classmethod
-    def of(cls, source: bytes, language: Language) -> "_Side":
-        found = definitions(source, language)
-        outer: dict[str, list[tuple[int, int]]] = {}
-        for item in found:
-            if "." not in item.name:
-                outer.setdefault(item.name, []).append((item.span.start_line, item.span.end_line))
-        return cls(_bodies(found, language), outer)
-
     def outermost(self, line: int) -> str:
         """The name of the definition of the module's around a line; empty for a line in none."""
         return next((name for name, spans in self.outer.items() if any(a <= line <= b for a, b in spans)), "")
+
+
+def _side(source: bytes, language: Language) -> _Side:
+    found = definitions(source, language)
+    outer: dict[str, list[tuple[int, int]]] = {}
+    for item in found:
+        if "." not in item.name:
+            outer.setdefault(item.name, []).append((item.span.start_line, item.span.end_line))
+    return _Side(_bodies(found, language), outer)
+
+
+_clean_side = lru_cache(maxsize=8)(_side)
+"""Candidates of a file come one after another."""
 
 
 def _bodies(found: Sequence[Definition], language: Language) -> tuple[_Body, ...]:
