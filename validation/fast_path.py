@@ -14,6 +14,7 @@ from schemas.errors import SandboxFailed
 from schemas.reports import Baseline, Outcome, Rejection, TestReport, Verdict, VerdictStatus
 from validation.channel import SuiteRun
 from validation.impact import Change, ImpactIndex, Selection
+from validation.sandbox.protocol import MIB
 from validation.validate import ALONE_LIMIT_FACTOR, FULL_FAILURES, LONG_EXIT_GRACE_S, Proof, kept_failures, limited
 from validation.verdict import rejected
 from validation.warm import Ground, WarmServer
@@ -41,6 +42,10 @@ class _Contradicts(Undecided):
     """A run was not seen to its end, or its exit status speaks against its report."""
 
 
+class _OutOfMemory(Undecided):
+    """A run had not enough memory."""
+
+
 class FastPath:
     """The two servers of one worker, for one thread."""
 
@@ -48,6 +53,7 @@ class FastPath:
         self.baseline = baseline
         self.index = index
         self.seed = seed
+        self.memory_bytes = ground.limits.memory_bytes
         self.finder = WarmServer(ground)
         self.confirmer = WarmServer(ground)
         self._passing = sorted(baseline.passing)
@@ -104,6 +110,8 @@ class _Judgement:
         self.change = change
         self.selection = Selection((), (), "")
         self.executions = 0
+        self.newest = (self.selection, 1.0)
+        """What the newest run was asked for."""
 
     def select(self, *, presume_loading: bool) -> None:
         self.selection = self.fast.index.select(self.change, presume_loading=presume_loading)
@@ -122,6 +130,8 @@ class _Judgement:
                     found = self.find()
             except _Contradicts as contradiction:
                 return self.incomplete(contradiction)
+            except _OutOfMemory as undecided:
+                return self.out_of_memory(undecided)
             if isinstance(found, Verdict):
                 return self.proof(found, None)
             failing = _broken(found, self.selection.tests)
@@ -189,6 +199,20 @@ class _Judgement:
             return self.proof(rejected(Rejection.INCOMPLETE, detail=str(contradiction), runs=2), None)
         raise contradiction
 
+    def out_of_memory(self, undecided: _OutOfMemory) -> Proof:
+        """The verdict where the other server has not enough memory either.
+
+        Raises:
+            Undecided: it has.
+        """
+        selection, scale = self.newest
+        try:
+            self.run(self.fast.confirmer, selection, scale=scale)
+        except _OutOfMemory:
+            detail = f"over {self.fast.memory_bytes // MIB} MiB"
+            return self.proof(rejected(Rejection.OUT_OF_MEMORY, detail=detail, runs=self.executions), None)
+        raise undecided
+
     def timed_out(self, detail: str) -> Verdict:
         return rejected(Rejection.TIMED_OUT, detail=detail, runs=self.executions)
 
@@ -214,6 +238,7 @@ class _Judgement:
             explain=explain,
         )
         self.executions += 1
+        self.newest = (selection, scale)
         try:
             run = server.run(self.edits, options)
             if run.report.exit_code == USAGE_ERROR:  # a test that the clean tree has is not there; the others may be
@@ -225,7 +250,7 @@ class _Judgement:
         if run.stopped:
             raise Undecided("pytest was interrupted, or made an error")
         if run.out_of_memory:
-            raise Undecided("memory ran out")
+            raise _OutOfMemory("memory ran out")
         if any(failure.message.endswith("signal 9") for failure in run.report.failures.values()):
             raise Undecided("a test process was killed, for want of memory perhaps")
         return run

@@ -37,6 +37,18 @@ def test_limits_follow_the_measured_times() -> None:
     assert 20 <= baseline.suite_limit_s <= 40
 
 
+@pytest.mark.parametrize(
+    ("long", "slack"), [((6.0, 4.0), False), ((6.0, 0.5), True)], ids=["a busy machine", "another order"]
+)
+def test_what_the_order_of_tests_costs_is_granted_to_all_and_what_the_machine_costs_is_not(
+    long: tuple[float, float], slack: bool
+) -> None:
+    runs = [report(a=P, b=P)]
+    runs += [report(a=P, b=P).model_copy(update={"cpu_s": {"a": seconds, "b": 0.01}}) for seconds in long]
+    limits_s = combine(runs, COVERAGE, test_command=()).test_cpu_limits_s
+    assert (limits_s["b"] > max(long) - min(long)) is slack
+
+
 def test_a_test_that_hangs_on_the_clean_tree_is_quarantined_with_all_that_pytest_leaves_out_with_it() -> None:
     hangs = {"t.py::a": Outcome.TIMED_OUT, "t.py::ab": P, "t.py::b": P}
     runs = [TestReport(outcomes=hangs, durations_s=dict.fromkeys(hangs, 0.1), duration_s=1.0)] * 3

@@ -27,7 +27,7 @@ from validation.impact import Change, ImpactIndex, ImpactMap, TestGroup, read_ch
 from validation.impact_run import measure_impact
 from validation.prover import AUDITED_AT_LEAST, AUDITED_SHARE, audited_ids, prove_candidate
 from validation.sandbox.fake import FakeBackend, result
-from validation.sandbox.protocol import Limits
+from validation.sandbox.protocol import MIB, Limits
 from validation.suite import SuiteOptions
 from validation.validate import Audit, Proof, Suite, prove
 from validation.warm import Ground
@@ -192,7 +192,7 @@ UNDECIDED: Mapping[str, tuple[list[SuiteRun | Exception], list[SuiteRun | Except
     "a contradiction": ([run(FAILED, contradiction="it lies")], [run(CONFIRMED)], 2, "it lies"),
     "killed": ([run(FAILED, messages={A: "the test process ended with signal 9"})], [], 1, "a test process was killed"),
     "interrupted": ([run(FAILED, stopped=True)], [], 1, "pytest was interrupted"),
-    "a child killed": ([run(FAILED, out_of_memory=True)], [], 1, "memory ran out"),
+    "a child killed": ([run(FAILED, out_of_memory=True)], [run(FAILED)], 2, "memory ran out"),
     "not confirmed": ([run(FAILED)], [run(CONFIRMED | {A: "passed"})], 2, "1 tests differ in the confirmation"),
     "more fail": ([run(FAILED)], [run(CONFIRMED | {D: "failed"})], 2, f"1 tests differ in the confirmation, {D} first"),
     "late there": ([run(FAILED)], [run(HANGS), run(HANGS)], 3, "a limit was broken in the confirmation alone"),
@@ -212,6 +212,23 @@ def test_a_contradiction_on_both_servers_rejects() -> None:
     lies = [run(FAILED, contradiction="it lies")]
     proof = path(lies, list(lies)).prove()
     assert (proof.verdict.reason, proof.verdict.detail) == (Rejection.INCOMPLETE, "it lies")
+
+
+def test_memory_that_runs_out_on_both_servers_rejects() -> None:
+    big = [run(FAILED, out_of_memory=True)]
+    both = path(big, list(big))
+    proof = both.prove()
+    assert proof.verdict.reason is Rejection.OUT_OF_MEMORY
+    assert proof.verdict.detail == f"over {both.fast.memory_bytes // MIB} MiB"
+    assert proof.executions == 2
+    assert both.confirmer.asked[0].files == both.finder.asked[0].files
+
+
+def test_memory_that_runs_out_in_a_longer_run_runs_out_in_one_as_long() -> None:
+    both = path([run(HANGS), run({}, out_of_memory=True)], [run({}, out_of_memory=True)])
+    assert both.prove().verdict.reason is Rejection.OUT_OF_MEMORY
+    alone, again = both.finder.asked[1], both.confirmer.asked[0]
+    assert (again.limits_s, again.select) == (alone.limits_s, alone.select)
 
 
 def test_a_test_that_is_not_there_any_more_has_its_file_loaded_whole() -> None:

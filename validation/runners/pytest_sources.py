@@ -1,4 +1,4 @@
-"""Let pytest parse a source file once, and not for every frame of every failure.
+"""Let pytest parse the function that a failure lies in, and not the whole file for every frame of every failure.
 
 This file runs in the process of `pytest_worker.py`. Where pytest is built otherwise than what is looked for here,
 nothing is changed: it is only slower. What pytest prints stays the same.
@@ -6,6 +6,8 @@ nothing is changed: it is only slower. What pytest prints stays the same.
 
 import ast
 import bisect
+import inspect
+import tokenize
 import warnings
 
 
@@ -15,22 +17,74 @@ def remember_sources():
         from _pytest._code import code, source
 
         find = source.getstatementrange_ast
+        tell = code.TracebackEntry.getsource
     except (ImportError, AttributeError):
         return
     trees = {}  # type: dict[str, ast.Module]
+    telling = []
+
+    def told(self, astcache=None):
+        """The source of one frame; its code is known meanwhile."""
+        telling.append(getattr(self.frame.code, "raw", None))
+        try:
+            return tell(self, astcache)
+        finally:
+            telling.pop()
 
     def found(lineno, source, assertion=False, astnode=None):  # noqa: ARG001 - called by pytest
+        tree = function_tree(source.lines, telling[-1], lineno + 1) if telling and telling[-1] else None
+        if tree is not None:
+            _, start, end = find(lineno, source, assertion, tree)
+            return None, start, end
         text = str(source)
         if text not in trees:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                trees[text] = ast.parse(text, "source", "exec")
+            trees[text] = parsed(text)
         _, start, end = find(lineno, source, assertion, around(trees[text], lineno + 1))
         return trees[text], start, end
 
+    code.TracebackEntry.getsource = told  # type: ignore[method-assign]
+    code.TracebackEntry.source = property(told)
     for module in (code, source):
         if getattr(module, "getstatementrange_ast", None) is find:
             setattr(module, find.__name__, found)
+
+
+def parsed(text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text, "source", "exec")
+
+
+def function_tree(lines, code, line):
+    """The tree of the function that has this code, and of where the next statement begins; None where unsure."""
+    first = code.co_firstlineno
+    if code.co_name.startswith("<") or not first <= line <= len(lines):
+        return None
+    finder = inspect.BlockFinder()
+    try:
+        for token in tokenize.generate_tokens((one + "\n" for one in lines[first - 1 :]).__next__):
+            finder.tokeneater(*token)
+    except (inspect.EndOfBlock, IndentationError):
+        pass
+    except Exception:
+        return None
+    last = first - 1 + finder.last
+    inside = lines[first - 1 : last]
+    is_indented = bool(inside) and inside[0][:1].isspace()
+    try:
+        body = parsed("\n".join(["if 1:", *inside] if is_indented else inside)).body
+    except (SyntaxError, ValueError):
+        return None
+    if is_indented:
+        body = body[0].body
+    if len(body) != 1 or getattr(body[0], "name", None) != code.co_name or line > last:
+        return None
+    ast.increment_lineno(body[0], first - 1 - is_indented)
+    rest = (number for number, one in enumerate(lines[last:], last + 1) if one.strip() and one.strip()[0] != "#")
+    following = next(rest, None)
+    if following is not None:
+        body.append(ast.Pass(lineno=following, col_offset=0))
+    return ast.Module(body=body, type_ignores=[])
 
 
 def around(tree, line):

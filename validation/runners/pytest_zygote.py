@@ -16,6 +16,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import inspect
 import json
 import os
 import signal
@@ -52,6 +53,8 @@ class Zygote:
                 os._exit(0)
             if "preload" in message:
                 culprit = self.preload(message["preload"])
+                # Whatever tells of a failure asks which module code belongs to, and this is kept for all modules.
+                inspect.getmodule(type(self).serve.__code__)
                 # What is here stays: no worker's collector need look at it, and so copy its pages.
                 gc.collect()
                 gc.freeze()
