@@ -25,9 +25,12 @@ class Unit(NamedTuple):
     words: frozenset[str]
     """All names in it, and the words of its texts; not those of its comments and docstrings."""
     touched: frozenset[str]
-    """Names of what it may change: those with an attribute, an index or a declaration as global."""
+    """Names of what it may change: those with an attribute, an index or a declaration as global, and what it assigns to
+    an attribute of a module."""
     wrapped: bool
     """Whether the function has decorators: one may keep what it gave."""
+    is_line: bool
+    """Whether it has no line of its own: then it is seen to run where it is defined."""
 
 
 class Statement(NamedTuple):
@@ -40,6 +43,8 @@ class Statement(NamedTuple):
     """The name of the definition that it makes, if it makes one."""
     units: tuple[int, ...] = ()
     """Positions of the function bodies that are part of its outcome."""
+    calls: bool = False
+    """Whether it is an assignment that calls something: what is named beside it may be changed there."""
     is_alias: bool = False
     """Whether it only gives another name to something, so that it cannot fail for what that is."""
     scattered: bool = False
@@ -113,8 +118,8 @@ class NameIndex:
         self.units_of: dict[str, list[Place]] = {}
         """Word to the function bodies that have it, by path and position."""
         self.statements_of: dict[str, list[_Placed]] = {}
-        self.assigned: dict[str, frozenset[str]] = {}
-        """Path to the names that are assigned while the file is loaded."""
+        self.kept: set[str] = set()
+        """Names of what is made while a file is loaded and can be changed later."""
         for path, found in self.files.items():
             for number, unit in enumerate(found.units):
                 for word in unit.words:
@@ -122,8 +127,8 @@ class NameIndex:
             for statement in found.statements:
                 for word in statement.words:
                     self.statements_of.setdefault(word, []).append(_Placed(path, statement))
-            plain = [one.binds for one in found.statements if not one.own and not one.is_alias]
-            self.assigned[path] = frozenset(name for binds in plain for name in binds)
+                if not statement.is_alias:
+                    self.kept |= statement.binds
         self._told_of_heirs = self._classes_told_of_heirs()
 
     def reach(self, path: str, names: Collection[str] = (), bodies: Collection[tuple[int, int]] = ()) -> Reach | None:
@@ -230,6 +235,8 @@ class _Walk:
         """Function bodies that can see it."""
         self.loads: set[str] = set()
         self._ran: set[Place] = set()
+        self._needs_caller: set[str] = set()
+        """Those among `called` that were seen to run at loading."""
         self._waiting: deque[tuple[bool, str]] = deque()
 
     def go(self, names: Collection[str], running: Collection[Place]) -> None:
@@ -244,13 +251,29 @@ class _Walk:
         self.list_all()
         while self._waiting:
             is_called, name = self._waiting.popleft()
+            if is_called:
+                self.follow_calls(name)
+                continue
             for place in self.index.units_of.get(name, ()):
-                self.run(place) if is_called else self.see(place)
+                self.see(place)
             for placed in self.index.statements_of.get(name, ()):
-                if is_called and placed.statement.is_alias:
-                    self.call(placed.statement.binds)
-                elif not (is_called and placed.statement.own == name):
-                    self.take(placed, name)
+                self.take(placed, name)
+
+    def follow_calls(self, name: str) -> None:
+        """Whoever calls a function at loading, or a method of a class; where nobody here does, somebody else does."""
+        is_found = name not in self._needs_caller
+        for place in self.index.units_of.get(name, ()):
+            if self.index.unit(place).owner != name:
+                is_found = self.run(place) or is_found
+        for placed in self.index.statements_of.get(name, ()):
+            if placed.statement.is_alias:
+                self._needs_caller |= placed.statement.binds if name in self._needs_caller else set()
+                self.call(placed.statement.binds)
+            elif placed.statement.own != name:
+                self.take(placed, name)
+            is_found = is_found or placed.statement.own != name
+        if not is_found:
+            raise _Anywhere
 
     def list_all(self) -> None:
         """What goes through all names of a module."""
@@ -279,16 +302,20 @@ class _Walk:
         self.units.add(place)
         self.run(place)
 
-    def run(self, place: Place) -> None:
-        """A function body that does something else, as far as it is executed at loading."""
+    def run(self, place: Place) -> bool:
+        """A function body that does something else, as far as it is executed at loading; whether it is."""
         unit = self.index.unit(place)
-        if place in self._ran or not self.index.runs_at_load(place.path, unit.first_line, unit.last_line):
-            return
-        self._ran.add(place)
-        self.call([unit.owner])
-        self.add(unit.touched & self.index.assigned[place.path])
-        if unit.wrapped:
-            self.add([unit.owner])
+        if not self.index.runs_at_load(place.path, unit.first_line, unit.last_line):
+            return False
+        if place not in self._ran:
+            self._ran.add(place)
+            if not unit.is_line:
+                self._needs_caller.add(unit.owner)
+            self.call([unit.owner])
+            self.add(unit.touched & self.index.kept)
+            if unit.wrapped:
+                self.add([unit.owner])
+        return True
 
     def take(self, placed: _Placed, name: str) -> None:
         """A statement that has to do with `name`."""
@@ -299,7 +326,7 @@ class _Walk:
             self.loads.add(placed.path)
         for number in statement.units:
             self.see(Place(placed.path, number))
-        self.add(statement.binds)
+        self.add(statement.binds | (statement.words & self.index.kept if statement.calls else set()))
 
 
 _NO_RULES = LanguageRules(

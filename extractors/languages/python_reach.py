@@ -3,7 +3,7 @@
 import builtins
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import tree_sitter
@@ -79,18 +79,18 @@ class _Reader:
         elif kind in _BLOCKS:
             self.block(node, owner)
         elif kind == "expression_statement" and node.named_children and node.named_children[0].type in _ASSIGNMENTS:
-            self.add(_words(node), _targets(node.named_children[0]), owner)
+            self.add(_words(node), _targets(node.named_children[0]), owner, calls=_has_call(node))
         elif kind == "expression_statement" and _text(node).startswith("__all__."):
             self.add(_words(node), frozenset({"__all__"}), owner)
         elif kind not in _NOTHING and not _is_text(node):
             self.statements.append(Statement(_words(node), _NO_WORDS, scattered=True))
 
-    def add(self, words: frozenset[str], binds: frozenset[str], owner: _Owner | None) -> None:
+    def add(self, words: frozenset[str], binds: frozenset[str], owner: _Owner | None, *, calls: bool = False) -> None:
         """A statement that binds names; in a class, the class has them."""
         if owner is None:
-            self.statements.append(Statement(words, binds))
+            self.statements.append(Statement(words, binds, calls=calls))
         else:
-            self.statements.append(Statement(words, binds | {owner.name}, units=tuple(owner.units)))
+            self.statements.append(Statement(words, binds | {owner.name}, units=tuple(owner.units), calls=calls))
 
     def block(self, node: tree_sitter.Node, owner: _Owner | None) -> None:
         """A condition, a loop and the like: what stands in its head decides about all inside."""
@@ -194,7 +194,8 @@ class _Reader:
         units = (len(self.units),)
         # Without a line of its own, it is seen to run where the definition does.
         outermost = own if owner is None else owner.name
-        self.units.append(Unit(min(first, last), last, outermost, words, _touched(body), wrapped))
+        touched = _touched(body, self.modules)
+        self.units.append(Unit(min(first, last), last, outermost, words, touched, wrapped, is_line=first > last))
         if owner is None:
             self.statements.append(Statement(frozenset(head), frozenset({own}), own=own, units=units))
         else:
@@ -243,8 +244,8 @@ def _whose_dictionary(name: tree_sitter.Node) -> str:
     return f"{_text(owner)}.__dict__" if owner is not None and is_named else "__dict__"
 
 
-def _touched(body: tree_sitter.Node) -> frozenset[str]:
-    """Names with an attribute or an index, and those that are declared global."""
+def _touched(body: tree_sitter.Node, modules: Mapping[str, str]) -> frozenset[str]:
+    """Names with an attribute or an index, those declared global, and attributes that imported things are given."""
     found: set[str] = set()
     waiting = [body]
     while waiting:
@@ -255,7 +256,21 @@ def _touched(body: tree_sitter.Node) -> frozenset[str]:
             found |= {_text(inner)} if inner is not None and inner.type == "identifier" else set()
         elif node.type == "global_statement":
             found |= _words(node)
+        elif node.type in _ASSIGNMENTS:
+            left = node.child_by_field_name("left")
+            words = _words(left) if left is not None else _NO_WORDS
+            found |= words if not words.isdisjoint(modules) else _NO_WORDS
     return frozenset(found)
+
+
+def _has_call(node: tree_sitter.Node) -> bool:
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if one.type == "call":
+            return True
+        waiting.extend(one.named_children)
+    return False
 
 
 def _leaves(node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:

@@ -255,6 +255,34 @@ def test_what_runs_at_loading_and_decides_is_not_told() -> None:
     assert index.reach("m.py", bodies=[(2, 2)]) is None
 
 
+def loading(text: str, *, of: str, lines: set[int]) -> Reach | None:
+    """What the body at the line that holds `of` may have changed, where these lines run at loading."""
+    first = text[: text.index(of)].count("\n") + 1
+    index = NameIndex({"m.py": text.encode()}, Language.PYTHON, loading={"m.py": lines})
+    return index.reach("m.py", bodies=[(first, first)])
+
+
+def test_what_nobody_here_calls_at_loading_is_called_by_somebody_else() -> None:
+    hook = "def pytest_configure(config):\n    config.add(make())\n\n\ndef make():\n    return 1\n"
+    assert loading(hook, of="return 1", lines={1, 2, 5, 6}) is None
+    assert loading(hook, of="return 1", lines={1, 5}) is not None
+    assert loading(hook + "ONE = make()\n", of="return 1", lines={1, 5, 6, 7}) is not None
+
+
+def test_what_is_named_beside_a_call_at_loading_may_be_changed_there() -> None:
+    text = "KEPT = []\ndef put(into):\n    into.append(1)\nONE = put(KEPT)\ndef kept():\n    return KEPT\n"
+    found = loading(text, of="into.append", lines={1, 2, 3, 4, 5})
+    assert found is not None
+    assert (6, 6) in found.bodies["m.py"]
+
+
+def test_what_a_module_is_given_at_loading_is_another_thing() -> None:
+    text = "import o\no.LIMIT = 1\ndef put():\n    o.LIMIT = 2\nONE = put()\ndef limit():\n    return o.LIMIT\n"
+    found = loading(text, of="o.LIMIT = 2", lines={1, 2, 3, 4, 5, 6})
+    assert found is not None
+    assert (7, 7) in found.bodies["m.py"]
+
+
 def test_files_that_have_a_word_for_it_in_docstrings_are_named() -> None:
     found = reach('"""The Shape of it."""\n', '"""Shapes."""\ndef f():\n    """>>> Shape()"""\n', "'''None'''\n")
     assert found is not None
