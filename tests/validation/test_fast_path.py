@@ -494,25 +494,29 @@ def test_affected_tests_and_whole_suites_judge_alike(real: Real, case: str) -> N
 
 @pytest.mark.sandbox
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("new", "reason"),
-    [
-        ("kept = []\n    while True: kept.append(bytearray(b'x') * 10_000_000)", Rejection.OUT_OF_MEMORY),
-        ("raise KeyboardInterrupt", Rejection.INCOMPLETE),
-    ],
-)
-def test_what_one_process_cannot_tell_is_left_to_whole_suites(
-    real: Real, new: str, reason: Rejection, monkeypatch: pytest.MonkeyPatch
+def test_what_one_process_cannot_tell_is_left_to_whole_suites(real: Real) -> None:
+    change, edits = real.asked("return -a", "raise KeyboardInterrupt")
+    proof = prove_candidate(real.suite, real.fast, candidate_id="c", change=change, edits=edits, audited=False)
+    assert proof.verdict.reason is Rejection.INCOMPLETE
+    assert proof.why_whole
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_memory_that_runs_out_is_seen_in_warm_sandboxes_as_in_whole_suites(
+    real: Real, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change, edits = real.asked("return -a", new)
+    change, edits = real.asked("return -a", "kept = []\n    while True: kept.append(bytearray(b'x') * 10_000_000)")
     # Memory must run out before time does.
     limits_s = dict.fromkeys(real.suite.baseline.test_cpu_limits_s, 60.0)
     baseline = real.suite.baseline.model_copy(update={"test_cpu_limits_s": limits_s, "test_limits_s": limits_s})
-    suite = real.suite._replace(baseline=baseline)
     monkeypatch.setattr(real.fast, "baseline", baseline)
-    proof = prove_candidate(suite, real.fast, candidate_id="c", change=change, edits=edits, audited=False)
-    assert proof.verdict.reason is reason
-    assert proof.why_whole
+    found = real.fast.prove("c", change, edits)
+    whole = prove(real.suite._replace(baseline=baseline), edits)
+    assert whole.verdict.reason is Rejection.OUT_OF_MEMORY
+    assert comparable(found.verdict) == comparable(whole.verdict)
+    again = real.fast.prove("next", *real.asked(*EDITS["a bug"]))
+    assert again.verdict.status is VerdictStatus.ACCEPTED, "the next candidate is not affected"
 
 
 @pytest.mark.sandbox
