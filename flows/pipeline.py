@@ -243,7 +243,7 @@ class Pipeline:
             if cap is not None:
                 if len(self._tasks) >= cap:
                     return
-                size = min(size, max(workers, 2 * (cap - len(self._tasks))))
+                size = min(size, max(workers, cap - len(self._tasks)))  # no more than could all be needed
             wave = range(self._position, min(count, self._position + size))
             with self._timed("validate"):
                 yield self._judging.scheduled(wave)
