@@ -56,7 +56,6 @@ class FastPath:
         self.memory_bytes = ground.limits.memory_bytes
         self.finder = WarmServer(ground)
         self.confirmer = WarmServer(ground)
-        self._passing = sorted(baseline.passing)
 
     def close(self) -> None:
         """End both servers."""

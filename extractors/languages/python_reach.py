@@ -230,7 +230,7 @@ def _words(node: tree_sitter.Node) -> frozenset[str]:
     for leaf in _leaves(node):
         if leaf.type == "identifier":
             found.add(_text(leaf) if _text(leaf) != "__dict__" else _whose_dictionary(leaf))
-        elif leaf.type in ("string_content", "escape_sequence"):
+        else:
             found.update(_WORD.findall(_text(leaf)))
     return frozenset(found)
 

@@ -66,7 +66,7 @@ def function_tree(lines, code, line):
             finder.tokeneater(*token)
     except (inspect.EndOfBlock, IndentationError):
         pass
-    except Exception:
+    except (tokenize.TokenError, SyntaxError):
         return None
     last = first - 1 + finder.last
     inside = lines[first - 1 : last]
