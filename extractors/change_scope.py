@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tree_sitter
 
 from extractors.hunks import changed_regions, split_lines
-from extractors.syntax import Definition, definitions, language_of, syntax_of
+from extractors.syntax import Definition, definitions, language_of, parse, syntax_of
 from schemas.code import EntityKind
 from schemas.repo import Language
 
@@ -22,7 +22,7 @@ class ChangeScope(NamedTuple):
     """Whether something changed that runs when the file is loaded: module level, class bodies, decorators, signatures,
     default values, docstrings, whether a function is a generator; or what is in no function that the clean file has."""
     load_lines: tuple[tuple[int, int], ...]
-    """The lines of the file that lie in no function's body; empty where `at_load` is false."""
+    """Lines that loading the file executes and no call of a function does; empty where `at_load` is false."""
     names: tuple[str, ...] = ()
     """Where all that changed at loading lies in definitions of the module's that both files have: their names. Whoever
     sees a difference has one of them from somewhere. Empty where that is not so, or `at_load` is false."""
@@ -36,6 +36,8 @@ _TEXTS = frozenset({"string", "concatenated_string"})
 
 class _Body(NamedTuple):
     name: str
+    header_line: int
+    """Where its definition begins, decorators included."""
     first_line: int
     last_line: int
     said_until: int
@@ -85,7 +87,7 @@ def change_scope(path: str, clean: bytes, bugged: bytes, patch: str) -> ChangeSc
     return ChangeScope(
         bodies=tuple(sorted({(body.first_line, body.last_line) for body in touched})),
         at_load=bool(names),
-        load_lines=_outside(before.bodies, len(old)) if names else (),
+        load_lines=_load_lines(clean, language) if names else (),
         names=tuple(sorted(names)) if are_kept else (),
     )
 
@@ -138,7 +140,7 @@ def _body(item: Definition, field: str, language: Language) -> _Body | None:
     if first > item.span.end_line:
         return None
     generates = _yields(node, syntax_of(language).functions | _FUNCTIONS)
-    return _Body(item.name, first, item.span.end_line, said_until, generates)
+    return _Body(item.name, item.span.start_line, first, item.span.end_line, said_until, generates)
 
 
 def _yields(node: tree_sitter.Node, functions: frozenset[str]) -> bool:
@@ -166,12 +168,34 @@ def _innermost(bodies: Sequence[_Body], line: int) -> _Body | None:
     return max((body for body in bodies if body.holds(line)), key=lambda body: body.first_line, default=None)
 
 
-def _outside(bodies: Sequence[_Body], total: int) -> tuple[tuple[int, int], ...]:
+@lru_cache(maxsize=8)
+def _load_lines(source: bytes, language: Language) -> tuple[tuple[int, int], ...]:
+    """The lines in no function, signatures included: a call of a generator is seen in the line of its signature.
+
+    Where nothing but functions is defined, their signatures alone tell of loading.
+    """
+    bodies, total = _clean_side(source, language).bodies, len(split_lines(source))
+    if all(_is_function_or_text(node, language) for node in parse(source, language).root_node.named_children):
+        return _outside([(body.first_line, body.last_line) for body in bodies], total)
+    return _outside([(body.header_line, body.last_line) for body in bodies], total)
+
+
+def _is_function_or_text(node: tree_sitter.Node, language: Language) -> bool:
+    inside = [one for one in node.named_children if one.type != "comment"]
+    last = inside[-1].type if inside else ""
+    return (
+        node.type in syntax_of(language).functions | {"comment"}
+        or last in syntax_of(language).functions
+        or (len(inside) == 1 and last in _TEXTS)
+    )
+
+
+def _outside(spans: Sequence[tuple[int, int]], total: int) -> tuple[tuple[int, int], ...]:
     ranges, start = [], 1
-    for body in sorted(bodies, key=lambda body: body.first_line):
-        if start < body.first_line:
-            ranges.append((start, body.first_line - 1))
-        start = max(start, body.last_line + 1)
+    for first, last in sorted(spans):
+        if start < first:
+            ranges.append((start, first - 1))
+        start = max(start, last + 1)
     if start <= total:
         ranges.append((start, total))
     return tuple(ranges)

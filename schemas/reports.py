@@ -118,6 +118,10 @@ class Baseline(Model):
     """Limit for loading all test files, in CPU time."""
     lingers: bool = False
     """Whether the test process does not end by itself on the clean tree either."""
+    exit_cpu_limit_s: float | None = None
+    """Limit for what the test process does after its last test, in CPU time."""
+    exit_idle_limit_s: float | None = None
+    """Limit for what it waits for after its last test."""
 
     @property
     def hanging(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from schemas.errors import BaselineFailed
 from schemas.reports import Baseline, CoverageMap, Outcome, TestReport
 from validation.channel import SuiteRun
 from validation.sandbox.protocol import Limits, SandboxBackend
-from validation.suite import SuiteOptions, run_suite
+from validation.suite import EXIT_GRACE_S, SuiteOptions, run_suite
 
 TEST_LIMIT_FACTOR = 10.0
 """A test may take this many times its slowest baseline run ..."""
@@ -17,6 +17,10 @@ TEST_LIMIT_SLACK_S = 1.0
 """... and this, for the machine's hiccups."""
 ORDER_FACTOR = 2.0
 """A test whose slowest run is this many times its fastest has seen another order, and not only a busy machine."""
+LONG_CPU_LIMIT_FACTOR = 3.0
+LONG_CPU_LIMIT_SLACK_S = 5.0
+"""A long test's limit in CPU time is no more than this many times its slowest run, and this: it is as sure, and an
+endless loop is ended sooner."""
 TEST_CPU_LIMIT_SLACK_S = 1.0
 TEST_IDLE_LIMIT_FACTOR = 2.0
 """Waiting takes its time whatever the machine does, so it may grow less than work."""
@@ -52,6 +56,7 @@ def measure_baseline(
     """
     reports: list[TestReport] = []
     coverage: CoverageMap | None = None
+    exit_s = 0.0
     lingers = True  # in every run: a busy machine may make one process late
     for number in range(max(3, settings.runs)):
         last = number == max(3, settings.runs) - 1
@@ -68,9 +73,14 @@ def measure_baseline(
         reports.append(run.report)
         coverage = coverage or run.coverage
         lingers = lingers and run.lingered
+        exit_s = max(exit_s, EXIT_GRACE_S if run.lingered else run.exit_s)
     if coverage is None:
         raise BaselineFailed(_message("recorded no coverage", reports[0], test_command))
-    return combine(reports, coverage, test_command=test_command).model_copy(update={"lingers": lingers})
+    found: dict[str, object] = {"lingers": lingers}
+    if not lingers:
+        found["exit_cpu_limit_s"] = TEST_LIMIT_FACTOR * exit_s + TEST_CPU_LIMIT_SLACK_S
+        found["exit_idle_limit_s"] = TEST_IDLE_LIMIT_FACTOR * exit_s + TEST_IDLE_LIMIT_SLACK_S
+    return combine(reports, coverage, test_command=test_command).model_copy(update=found)
 
 
 def combine(reports: Sequence[TestReport], coverage: CoverageMap, *, test_command: Sequence[str]) -> Baseline:
@@ -115,7 +125,7 @@ def _test_limits_s(reports: Sequence[TestReport], suite_s: float) -> Mapping[str
 
 
 def _test_cpu_limits_s(reports: Sequence[TestReport]) -> Mapping[str, float]:
-    """Ten times a test's slowest run, and what the order of tests was seen to make of any of them.
+    """Ten times a test's slowest run (of long ones less), and what the order of tests was seen to make of any of them.
 
     What one test leaves to the others (a cache) moves from test to test with the order, and makes a run of one test
     many times as long as another; that all runs take some more or less time does not.
@@ -126,7 +136,11 @@ def _test_cpu_limits_s(reports: Sequence[TestReport]) -> Mapping[str, float]:
             seen.setdefault(test, []).append(seconds)
     moved = (max(times) - min(times) for times in seen.values() if max(times) > ORDER_FACTOR * min(times))
     slack_s = max(moved, default=0.0) + TEST_CPU_LIMIT_SLACK_S
-    return {test: round(TEST_LIMIT_FACTOR * max(times) + slack_s, 3) for test, times in sorted(seen.items())}
+    return {test: round(_work_limit_s(max(times)) + slack_s, 3) for test, times in sorted(seen.items())}
+
+
+def _work_limit_s(seconds: float) -> float:
+    return min(TEST_LIMIT_FACTOR * seconds, LONG_CPU_LIMIT_FACTOR * seconds + LONG_CPU_LIMIT_SLACK_S)
 
 
 def _test_idle_limits_s(reports: Sequence[TestReport]) -> Mapping[str, float]:

@@ -59,6 +59,10 @@ class SuiteRun(NamedTuple):
     """Whether the test process had to be ended after its last test: without us it would hang."""
     stopped: bool = False
     """Whether pytest says that it was interrupted, or made an error: another choice of tests might have run on."""
+    left: frozenset[str] = frozenset()
+    """Names of what the tests left changed in their process, where that was looked for."""
+    exit_s: float = 0.0
+    """Seconds that the last test process took to end after its last test."""
 
 
 def read_channel(result: CommandResult) -> SuiteRun:
@@ -96,6 +100,8 @@ class ChannelReader:
         self.statuses: set[int] = set()
         self.timed_out = False
         self.refused = 0
+        self.left: set[str] = set()
+        self.exit_s = 0.0
         self._covering_tests: list[str] | None = None
         self._lines: dict[str, dict[int, set[int]]] = {}
         self._imports: dict[str, set[int]] = {}
@@ -139,6 +145,8 @@ class ChannelReader:
             contradiction="" if report.timed_out else shortfall or self.contradiction(),
             lingered=self.lingered,
             stopped=not self.statuses.isdisjoint(STOPPED),
+            left=frozenset(self.left),
+            exit_s=self.exit_s,
         )
 
     def final_outcomes(self) -> dict[str, Outcome]:
@@ -241,6 +249,12 @@ class ChannelReader:
         for line, tests in lines.items():
             known.setdefault(line, set()).update(tests)
         self._imports.setdefault(path, set()).update(imports)
+
+    def _on_left(self, record: dict[str, Any]) -> None:
+        self.left |= {_text(name) for name in record["names"]}
+
+    def _on_exited(self, record: dict[str, Any]) -> None:
+        self.exit_s = max(self.exit_s, _seconds(record["s"]))
 
     def _on_gave_up(self, _record: dict[str, Any]) -> None:
         self.gave_up = True

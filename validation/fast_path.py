@@ -15,6 +15,7 @@ from schemas.reports import Baseline, Outcome, Rejection, TestReport, Verdict, V
 from validation.channel import SuiteRun
 from validation.impact import Change, ImpactIndex, Selection
 from validation.sandbox.protocol import MIB
+from validation.suite import EXIT_GRACE_S
 from validation.validate import ALONE_LIMIT_FACTOR, FULL_FAILURES, LONG_EXIT_GRACE_S, Proof, kept_failures, limited
 from validation.verdict import rejected
 from validation.warm import Ground, WarmServer
@@ -27,7 +28,6 @@ SAMPLE_CPU_S = 0.1
 """The sample is taken from tests that take no more than this, their file's loading included."""
 LOAD_LIMIT_FACTOR = 10.0
 LOAD_LIMIT_SLACK_S = 1.0
-EXIT_GRACE_S = 5.0
 EXIT_GRACE_OF_LINGERING_S = 0.5
 
 
@@ -160,9 +160,12 @@ class _Judgement:
         if run.report.timed_out:
             return self.timed_out("the suite goes over its limit")
         if run.lingered and not self.baseline.lingers:
-            run = self.run(self.fast.finder, self.selection, scale=1.0, exit_grace_s=LONG_EXIT_GRACE_S)
+            run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR, exit_grace_s=LONG_EXIT_GRACE_S)
             if run.lingered or run.report.timed_out:
                 return self.timed_out("the test process does not end after its last test")
+        left = self.fast.index.left_by(run.left, self.selection)
+        if left:
+            raise Undecided(f"the bug leaves {left} changed, which tests that do not execute it may see")
         return run.report
 
     def confirm(self, failing: tuple[str, ...]) -> TestReport:
@@ -199,18 +202,21 @@ class _Judgement:
         raise contradiction
 
     def out_of_memory(self, undecided: _OutOfMemory) -> Proof:
-        """The verdict where the other server has not enough memory either.
+        """The verdict where the other server has not enough memory either, or a limit of time was broken before.
 
         Raises:
             Undecided: it has.
         """
         selection, scale = self.newest
-        try:
-            self.run(self.fast.confirmer, selection, scale=scale)
-        except _OutOfMemory:
-            detail = f"over {self.fast.memory_bytes // MIB} MiB"
-            return self.proof(rejected(Rejection.OUT_OF_MEMORY, detail=detail, runs=self.executions), None)
-        raise undecided
+        if scale == 1.0:
+            try:
+                self.run(self.fast.confirmer, selection, scale=scale)
+            except _OutOfMemory:
+                pass
+            else:
+                raise undecided
+        detail = f"over {self.fast.memory_bytes // MIB} MiB"
+        return self.proof(rejected(Rejection.OUT_OF_MEMORY, detail=detail, runs=self.executions), None)
 
     def timed_out(self, detail: str) -> Verdict:
         return rejected(Rejection.TIMED_OUT, detail=detail, runs=self.executions)
@@ -235,6 +241,7 @@ class _Judgement:
             load_cpu_limit_s=scale * load_s,
             exit_grace_s=exit_grace_s or (EXIT_GRACE_OF_LINGERING_S if self.baseline.lingers else EXIT_GRACE_S),
             explain=explain,
+            state=server is self.fast.finder,
         )
         self.executions += 1
         self.newest = (selection, scale)

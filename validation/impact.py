@@ -7,7 +7,7 @@ mutation testers that run covering tests alone (PIT), at the level of functions.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pydantic import Field
@@ -55,6 +55,8 @@ class ImpactMap(Model):
     """Number of a test that may depend on more than what was seen of it, to why."""
     cpu_s: Mapping[str, float] = Field(default_factory=dict)
     """CPU seconds by test: the longest that was seen."""
+    left: tuple[str, ...] = ()
+    """Names of what tests of the clean tree leave changed in their process: that is theirs to do."""
     forks: bool
     """Whether workers are forked from a process that has pytest and all libraries loaded."""
     why_not_forks: str = ""
@@ -123,6 +125,7 @@ class ImpactIndex:
             number for number, group in enumerate(impact.groups) if any(_is_example(test) for test in group.tests)
         )
         """Groups that have examples in texts for tests: what these execute is in no function's lines."""
+        self._left = frozenset(impact.left)
         self._unread = {number for number, group in enumerate(impact.groups) if group.name not in self.executed}
         """Groups whose own file is no code that was seen to run."""
 
@@ -155,6 +158,15 @@ class ImpactIndex:
                 self._see_loaded(probed, numbers)
         selection = self.selection(numbers)
         return selection._replace(presumes_loading=narrowed)
+
+    def left_by(self, names: Collection[str], selection: Selection) -> str:
+        """The first name that a bug alone leaves changed, where other tests may notice; empty where there is none.
+
+        `names`: what was changed after the tests of `selection`.
+        """
+        if len(selection.tests) == len(self.tests):
+            return ""
+        return min(set(names) - self._left, default="")
 
     def _loading(self, path: str) -> set[int]:
         """The groups that load a file."""

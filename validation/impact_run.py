@@ -120,6 +120,7 @@ def _traced_options(
         reverse=reverse,
         coverage_of=code_files,
         trace=True,
+        state=True,
         limits_s={test: TEST_LIMIT_FACTOR * baseline.test_limits_s[test] for test in tests},
         default_limit_s=SUITE_LIMIT_FACTOR * baseline.suite_limit_s,
         suite_limit_s=SUITE_LIMIT_FACTOR * baseline.suite_limit_s,
@@ -150,10 +151,13 @@ class _Merge:
         self.opened_by_loading: dict[str, set[int]] = {}
         self.opaque: dict[int, str] = {}
         self.cpu_s: dict[str, float] = {}
+        self.left: set[str] = set()
 
     def merge(self, measured: Mapping[str, _Measured], whole: Sequence[SuiteRun] = ()) -> ImpactMap:
         """The map; files that have no runs of their own are judged by those of the `whole` suite."""
         groups = []
+        for run in (*whole, *(run for one in measured.values() for run in one.runs)):
+            self.left |= run.left
         for number, (name, tests) in enumerate(self.files.items()):
             one = measured[name]
             if one.runs:
@@ -178,6 +182,7 @@ class _Merge:
             opened_by_loading=_sorted(self.opened_by_loading),
             opaque=dict(sorted(self.opaque.items())),
             cpu_s=dict(sorted(self.cpu_s.items())),
+            left=tuple(sorted(self.left)),
             forks=last.forks,
             why_not_forks=last.why_not_forks,
         )

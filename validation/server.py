@@ -139,8 +139,8 @@ def open_server(
     ]
     settings = {
         "programs": {
-            "worker": program("pytest_sources", "pytest_trace", "pytest_worker"),
-            "zygote": program("pytest_sources", "pytest_trace", "pytest_zygote", "pytest_worker"),
+            "worker": program("pytest_sources", "pytest_state", "pytest_trace", "pytest_worker"),
+            "zygote": program("pytest_sources", "pytest_state", "pytest_trace", "pytest_zygote", "pytest_worker"),
         },
         "args": pytest_arguments(test_command),
         "roots": [TESTBED, HOME, *SHARED],

@@ -28,6 +28,7 @@ PLUGIN_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 """Options that make a run repeatable where the environment holds the plugin. A plugin is never switched off as a
 whole, for then the repository's own options for it would be unknown."""
 
+EXIT_GRACE_S = 5.0
 COVERAGE_CHANNEL_BYTES = 512 * MIB
 
 
@@ -47,6 +48,8 @@ class SuiteOptions(NamedTuple):
     """Source files whose lines are recorded by test; `None` for no recording."""
     trace: bool = False
     """Whether to look, beside lines, for files that tests read and processes that they start."""
+    state: bool = False
+    """Whether to look for what the tests leave changed in their process."""
     limits_s: Mapping[str, float] = {}
     default_limit_s: float = 300.0
     """Limit of a test that has none of its own."""
@@ -58,8 +61,12 @@ class SuiteOptions(NamedTuple):
     load_cpu_limit_s: float | None = None
     """For loading the test files, in CPU time."""
     suite_limit_s: float = 3600.0
-    exit_grace_s: float = 5.0
+    exit_grace_s: float = EXIT_GRACE_S
     """For what the test process does after its last test: threads that it left, functions at exit."""
+    exit_cpu_limit_s: float | None = None
+    """For the same, in CPU time ..."""
+    exit_idle_limit_s: float | None = None
+    """... and in time in which it has and wants no CPU."""
     stop_on_timeout: bool = False
     explain: Sequence[str] | None = None
     """Tests whose failures are told in full, with statement and trace; `None` for all. It takes time."""
@@ -92,7 +99,7 @@ def run_suite(sandbox: Sandbox, test_command: Sequence[str], *, options: SuiteOp
     """
     settings = runner_settings(options)
     settings |= {
-        "worker": program("pytest_sources", "pytest_trace", "pytest_worker"),
+        "worker": program("pytest_sources", "pytest_state", "pytest_trace", "pytest_worker"),
         "args": pytest_arguments(test_command),
     }
     result = sandbox.run(
@@ -118,6 +125,7 @@ def runner_settings(options: SuiteOptions) -> dict[str, Any]:
         "coverage": options.coverage_of is not None,
         "source_files": list(options.coverage_of or ()),
         "trace": options.trace,
+        "state": options.state,
         "scout": False,
         "bytecode": None,
         "explain": None if options.explain is None else list(options.explain),
@@ -129,6 +137,8 @@ def runner_settings(options: SuiteOptions) -> dict[str, Any]:
         "startup_limit_s": options.suite_limit_s,
         "startup_cpu_limit_s": options.load_cpu_limit_s,
         "exit_grace_s": options.exit_grace_s,
+        "exit_cpu_limit_s": options.exit_cpu_limit_s,
+        "exit_idle_limit_s": options.exit_idle_limit_s,
         "stop_on_timeout": options.stop_on_timeout,
         "max_restarts": 50,
     }

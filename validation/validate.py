@@ -107,6 +107,8 @@ def limited(baseline: Baseline, tests: Sequence[str] | None, *, scale: float) ->
         default_cpu_limit_s=work_scale * max(baseline.test_cpu_limits_s.values(), default=math.inf),
         idle_limits_s=scaled(baseline.test_idle_limits_s, work_scale),
         load_cpu_limit_s=baseline.load_cpu_limit_s and work_scale * baseline.load_cpu_limit_s,
+        exit_cpu_limit_s=baseline.exit_cpu_limit_s and work_scale * baseline.exit_cpu_limit_s,
+        exit_idle_limit_s=baseline.exit_idle_limit_s and work_scale * baseline.exit_idle_limit_s,
         suite_limit_s=scale * baseline.suite_limit_s,
         stop_on_timeout=True,
     )
@@ -135,7 +137,7 @@ class _Prover:
         if run.report.timed_out:
             raise _Rejected(Rejection.TIMED_OUT, "the suite goes over its limit")
         if run.lingered and not self.suite.baseline.lingers:
-            run = self.run(self.options(scale=1.0)._replace(exit_grace_s=LONG_EXIT_GRACE_S))
+            run = self.run(self.options(scale=ALONE_LIMIT_FACTOR)._replace(exit_grace_s=LONG_EXIT_GRACE_S))
             if run.lingered or run.report.timed_out:
                 raise _Rejected(Rejection.TIMED_OUT, "the test process does not end after its last test")
         self.first_report = self.first_report or run.report

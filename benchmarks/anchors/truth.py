@@ -194,7 +194,11 @@ class Oracle(Verifier):
         return "" if passed else "no_test_passed"
 
     def _facts(self, ran: Ran) -> dict[str, tuple[str, ...]]:
-        limits_s = self._subject.baseline.test_limits_s
+        baseline = self._subject.baseline
+        limits_s = {
+            test: min(limit_s, baseline.test_cpu_limits_s.get(test, limit_s))
+            for test, limit_s in baseline.test_limits_s.items()
+        }
         tests = sorted(self.tests.items())
         found = {
             "missing": [test for test, address in tests if address not in ran.results],

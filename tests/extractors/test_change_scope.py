@@ -299,3 +299,12 @@ def test_all_whose_own_code_changes_is_in_the_scope(clean: str, data: st.DataObj
         if old.own != new_part.own:
             inside = any(first <= old.last_line and last >= old.first_line for first, last in scope.bodies)
             assert scope.at_load or (inside and old.name)
+
+
+def test_signatures_tell_of_loading_where_nothing_else_does() -> None:
+    functions = b"def one(value=1):\n    yield value\n\n\n@decorated\ndef two(value=1):\n    return value\n"
+    changed_one = functions.replace(b"one(value=1)", b"one(value=2)")
+    alone = change_scope("s.py", functions, changed_one, make_patch("s.py", functions, changed_one))
+    assert alone.load_lines == ((1, 1), (3, 6))
+    before, after = b"LIMIT = 1\n" + functions, b"LIMIT = 1\n" + changed_one
+    assert change_scope("s.py", before, after, make_patch("s.py", before, after)).load_lines == ((1, 1), (4, 5))

@@ -27,7 +27,7 @@ def run(tree: Path, *, args: tuple[str, ...] = (), **settings: object) -> SuiteR
     thread = threading.Thread(target=drain)
     thread.start()
     defaults = runner_settings(SuiteOptions(default_limit_s=20, suite_limit_s=30)) | {
-        "worker": program("pytest_sources", "pytest_trace", "pytest_worker"),
+        "worker": program("pytest_sources", "pytest_state", "pytest_trace", "pytest_worker"),
         "args": ["-p", "no:cacheprovider", "-p", "no:randomly", "--continue-on-collection-errors", *args],
         "token": "secret",
         "max_restarts": 5,
@@ -305,7 +305,38 @@ def test_a_process_that_takes_its_time_after_its_tests_is_waited_for(tmp_path: P
         "test_thread.py",
         "import threading, time\ndef test_x(): threading.Thread(target=time.sleep, args=(1.5,)).start()\n",
     )
-    assert not run(tmp_path, exit_grace_s=15.0).lingered
+    result = run(tmp_path, exit_grace_s=15.0)
+    assert not result.lingered
+    assert 1.0 < result.exit_s < 10.0
+
+
+@pytest.mark.parametrize(
+    ("deed", "limit"),
+    [("time.sleep(50)", "exit_idle_limit_s"), ("exec('while True: pass')", "exit_cpu_limit_s")],
+    ids=["waits", "burns"],
+)
+def test_a_process_that_does_not_end_is_ended_as_soon_as_it_has_waited_or_worked_too_long(
+    tmp_path: Path, deed: str, limit: str
+) -> None:
+    write(
+        tmp_path,
+        "test_thread.py",
+        f"import threading, time\ndef test_x(): threading.Thread(target=lambda: {deed}).start()\n",
+    )
+    began = time.monotonic()
+    result = run(tmp_path, exit_grace_s=30.0, **{limit: 0.5})
+    assert result.lingered
+    assert set(result.report.outcomes.values()) == {Outcome.PASSED}
+    assert time.monotonic() - began < 20
+
+
+def test_what_the_tests_leave_changed_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "sample.py", "STATE = {'a': 1}\nOTHER = 2\n")
+    write(
+        tmp_path, "test_state.py", "import sample\nTIMES = []\ndef test_x(): sample.STATE['a'] = 2; TIMES.append(1)\n"
+    )
+    assert run(tmp_path, state=True).left == {"sample.STATE", "test_state.TIMES"}
+    assert run(tmp_path).left == frozenset()
 
 
 def test_a_crash_beside_a_forked_child_is_a_crash_and_no_time_out(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ what is printed, or written blindly to open descriptors, is refused and counted.
 
 Settings, as JSON on standard input: ``worker`` (the worker's source), ``token``, ``limits_s`` (by test id),
 ``default_limit_s``, ``startup_limit_s``, ``cpu_limits_s`` (by test id), ``default_cpu_limit_s``,
-``startup_cpu_limit_s``, ``idle_limits_s`` (by test id: for waiting), ``exit_grace_s`` (for what a worker does after its
-last test), ``stop_on_timeout`` (bool), ``max_restarts``, ``coverage`` (bool), and what the worker wants. Records that
-it adds, one JSON object a line: ``{"e": "died", "t": id or null, "status"}``, ``{"e": "timeout", "t": id or null}``,
-``{"e": "gave_up"}`` (too many restarts), ``{"e": "cut_short", "collected", "reported"}`` (a worker ended by itself
-before every test that it collected was reported), ``{"e": "lingered"}`` (a worker did not end by itself after its
-last test), ``{"e": "refused", "n": lines}`` and, last, ``{"e": "done", "exit"}``, where ``exit`` is the exit status of
-the last worker's process.
+``startup_cpu_limit_s``, ``idle_limits_s`` (by test id: for waiting), ``exit_grace_s``, ``exit_cpu_limit_s`` and
+``exit_idle_limit_s`` (for what a worker does after its last test), ``stop_on_timeout`` (bool), ``max_restarts``,
+``coverage`` (bool), and what the worker wants. Records that it adds, one JSON object a line: ``{"e": "died", "t": id or
+null, "status"}``, ``{"e": "timeout", "t": id or null}``, ``{"e": "gave_up"}`` (too many restarts), ``{"e":
+"cut_short", "collected", "reported"}`` (a worker ended by itself before every test that it collected was reported),
+``{"e": "lingered"}`` (a worker did not end by itself after its last test) or ``{"e": "exited", "s": seconds}`` (it
+did), ``{"e": "refused", "n": lines}`` and, last, ``{"e": "done", "exit"}``, where ``exit`` is the exit status of the
+last worker's process.
 """
 
 import ctypes
@@ -34,7 +35,8 @@ IDLE_SHARE = 0.1
 """A run that used, or wanted, less of the time between two looks than this did nothing but wait."""
 TICKS = os.sysconf("SC_CLK_TCK")
 WORKERS_RECORDS = (
-    "collected", "start", "report", "collect_error", "coverage_tests", "coverage", "traced", "modules", "end",
+    "collected", "start", "report", "collect_error", "coverage_tests", "coverage", "traced", "modules", "left",
+    "end",
 )  # fmt: skip
 """All that a worker may say; the rest is the supervisor's to say."""
 
@@ -52,6 +54,7 @@ class Supervisor:
         self.collected = 0
         self.reported = set()
         self.lingered = False
+        self.last_test_ended = 0.0
         self.own = {1, os.getpid()}
 
     def emit(self, **record):
@@ -89,6 +92,8 @@ class Supervisor:
             self.emit(e="cut_short", collected=self.collected, reported=len(self.reported))
         if self.lingered:
             self.emit(e="lingered")
+        elif ended:
+            self.emit(e="exited", s=round(time.monotonic() - self.last_test_ended, 3))
         if ended:
             return status, True, False
         if killed:
@@ -133,7 +138,7 @@ class Supervisor:
         clock = Clock(self.own, self.settings["startup_cpu_limit_s"], None)
         while open_ or status is None:
             left = deadline - time.monotonic()
-            if left <= 0 or (clock.is_over() and not ended):
+            if left <= 0 or clock.is_over():
                 killed = not ended
                 self.lingered = ended
                 kill_group(pid)
@@ -163,7 +168,10 @@ class Supervisor:
                         clock = Clock(self.own, self.settings["startup_cpu_limit_s"], None)
                     elif event == "end":
                         ended = True
-                        deadline = time.monotonic() + self.settings["exit_grace_s"]
+                        self.last_test_ended = time.monotonic()
+                        deadline = self.last_test_ended + self.settings["exit_grace_s"]
+                        limits_s = self.settings["exit_cpu_limit_s"], self.settings["exit_idle_limit_s"]
+                        clock = Clock(self.own, *limits_s)
                     if event is not None:
                         self.relay(line[len(self.token) :])
             elif status is not None:

@@ -7,14 +7,15 @@ recorded, coverage.
 Settings, as JSON on standard input: ``args`` (of pytest), ``token``, ``channel_fd``, ``files`` (test files to load, in
 terms of test ids, or null for what ``args`` says), ``select`` (test ids or null), ``finished`` (test ids to leave out),
 ``shuffle_seed`` (int or null), ``reverse`` (bool), ``coverage`` (bool), ``source_files``, ``trace`` (bool, with
-``coverage``: see `pytest_trace.py`), ``scout`` (bool: load everything, run nothing), ``bytecode`` (a folder of compiled
-files that hold for the clean tree, or null), ``explain`` (test ids whose failures are told in full, or null for all).
+``coverage``: see `pytest_trace.py`), ``state`` (bool: see `pytest_state.py`), ``scout`` (bool: load everything, run
+nothing), ``bytecode`` (a folder of compiled files that hold for the clean tree, or null), ``explain`` (test ids whose
+failures are told in full, or null for all).
 
 Records, each the token and one JSON object on a line: ``{"e": "collected", "n": tests, "cpu_s"}``, ``{"e": "start",
 "t": id}``, ``{"e": "report", "t", "when", "outcome", "xfail", "duration_s", "cpu_s", "failure"}`` (CPU time of the
 whole test, told with its teardown), ``{"e": "collect_error", "path", "failure"}``, ``{"e": "coverage_tests",
 "tests"}``, ``{"e": "coverage", "path", "lines", "imports"}``, what `pytest_trace.py` saw, ``{"e": "modules", "names"}``
-(of a scout), ``{"e": "end", "exit"}``.
+(of a scout), ``{"e": "left", "names"}`` (what `pytest_state.py` saw), ``{"e": "end", "exit"}``.
 """
 
 import json
@@ -53,6 +54,7 @@ class Reporter:
         self.cpu_before_s = 0.0
         self.coverage = None
         self.trace = None
+        self.state = None
 
     def begin(self, settings):
         """Take on a job, before pytest loads anything of the repository's."""
@@ -137,6 +139,10 @@ class Reporter:
         self.send(e="collected", n=len({test_id(item) for item in session.items}), cpu_s=cpu_s())
         if self.settings["scout"]:
             self.send(e="modules", names=libraries(os.getcwd()))
+        if self.settings["state"]:
+            from pytest_state import State
+
+            self.state = State(os.getcwd())
 
     def pytest_collectstart(self):
         reseed()
@@ -193,6 +199,8 @@ class Reporter:
             self.send_coverage(self.coverage.get_data())
             if self.trace is not None:
                 self.send(e="traced", **self.trace.result())
+        if self.state is not None:
+            self.send(e="left", names=self.state.changed())
 
     def send_coverage(self, data):
         names = []  # type: list[str]

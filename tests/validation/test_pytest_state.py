@@ -1,0 +1,128 @@
+"""What tests leave changed in their process is seen, and what they put back is not."""
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from validation.runners import pytest_state
+
+SAMPLE = """\
+import functools
+import threading
+
+LIMIT = 3
+TABLE = {"a": {"b": [1, 2]}}
+SEEN = {"x", "y"}
+BIG = list(range(5000))
+LOCK = threading.Lock()
+
+
+class Shape:
+    sides = 4
+    known = []
+
+    class Inner:
+        depth = 1
+
+    def __init__(self):
+        self.name = "square"
+        self.notes = {}
+
+    def area(self, cache={}):
+        return cache.setdefault("area", 4)
+
+
+SHAPE = Shape()
+
+
+def plain(value, log=[]):
+    log.append(value)
+
+
+@functools.lru_cache
+def remembered(value):
+    return value
+"""
+CHANGES = {
+    "a value": ("s.LIMIT = 4", "s.LIMIT"),
+    "a value of another type": ("s.LIMIT = 3.0", "s.LIMIT"),
+    "a value deep inside": ("s.TABLE['a']['b'].append(3)", "s.TABLE"),
+    "a member": ("s.SEEN.discard('x')", "s.SEEN"),
+    "the size of something large": ("s.BIG.append(1)", "s.BIG"),
+    "a name that is new": ("s.NEW = 1", "s.NEW"),
+    "a name that is gone": ("del s.LIMIT", "s.LIMIT"),
+    "a class's value": ("s.Shape.sides = 5", "s.Shape.sides"),
+    "what a class holds": ("s.Shape.known.append(1)", "s.Shape.known"),
+    "a class in a class": ("s.Shape.Inner.depth = 2", "s.Shape.Inner.depth"),
+    "a method": ("s.Shape.area = None", "s.Shape.area"),
+    "an instance": ("s.SHAPE.name = 'circle'", "s.SHAPE"),
+    "what an instance holds": ("s.SHAPE.notes['a'] = 1", "s.SHAPE"),
+    "a default value": ("s.plain(1)", "s.plain"),
+    "a method's default value": ("s.SHAPE.area()", "s.Shape.area"),
+    "a function": ("s.plain = lambda value: None", "s.plain"),
+    "an instance that is another": ("s.SHAPE = s.Shape()", "s.SHAPE"),
+    "a module that is gone": ("del sys.modules[s.__name__]", "s"),
+    "a library's function": ("threading.excepthook = print", "threading.excepthook"),
+    "a variable": ("os.environ['GYMFORGE_LEFT'] = '1'", "os.environ"),
+    "the folder": ("os.chdir('/')", "the current folder"),
+    "the path": ("sys.path.append('/nowhere')", "sys.path"),
+}
+NO_CHANGES = {
+    "nothing": "pass",
+    "what is put back": "s.LIMIT = 4\ns.LIMIT = 3\ns.Shape.known.append(1)\ns.Shape.known.pop()",
+    "an equal value": "s.LIMIT = int('3')",
+    "what Python fills in late": "s.Shape.__annotations__\ns.__warningregistry__ = {}",
+    "what is used": "s.SHAPE.name.upper()\ns.remembered(1)\ns.Shape()\nwith s.LOCK: pass",
+}
+
+
+@pytest.fixture
+def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    name = f"state_sample_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(SAMPLE)
+    kept = dict(vars(threading)), dict(os.environ), Path.cwd()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module(name)
+    sys.modules.pop(name, None)
+    vars(threading).update(kept[0])
+    os.environ.clear()
+    os.environ.update(kept[1])
+    os.chdir(kept[2])
+
+
+def left_by(sample: ModuleType, code: str) -> list[str]:
+    state = pytest_state.State(str(Path(sample.__file__ or "").parent))
+    known: dict[str, Any] = {"s": sample, "sys": sys, "os": os, "threading": threading}
+    exec(code, known)
+    prefix = sample.__name__
+    return ["s" + name.removeprefix(prefix) if name.startswith(prefix) else name for name in state.changed()]
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_what_is_left_changed_is_named(sample: ModuleType, case: str) -> None:
+    code, name = CHANGES[case]
+    assert left_by(sample, code) == [name]
+
+
+@pytest.mark.parametrize("case", NO_CHANGES)
+def test_what_is_as_it_was_is_not_named(sample: ModuleType, case: str) -> None:
+    assert left_by(sample, NO_CHANGES[case]) == []
+
+
+def test_values_that_cannot_be_compared_are_told_by_what_they_are(sample: ModuleType) -> None:
+    class Odd:
+        def __eq__(self, other: object) -> bool:
+            raise TypeError("not comparable")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    sample.__dict__["ODD"] = [Odd()]
+    assert left_by(sample, "pass") == []
+    assert left_by(sample, "s.ODD[0] = type(s.ODD[0])()") == ["s.ODD"]
