@@ -151,7 +151,8 @@ class Server:
             self.settings, token="", scout=True, finished=[], files=None, select=None, shuffle_seed=None,
             reverse=False, explain=None, coverage=False, source_files=[], trace=False, state=False,
             startup_limit_s=SCOUT_LIMIT_S, startup_cpu_limit_s=None,
-            limits_s={}, default_limit_s=SCOUT_LIMIT_S, cpu_limits_s={}, default_cpu_limit_s=None, idle_limits_s={}, exit_grace_s=5.0, exit_cpu_limit_s=None, exit_idle_limit_s=None,
+            limits_s={}, default_limit_s=SCOUT_LIMIT_S, cpu_limits_s={}, default_cpu_limit_s=None,
+            idle_limits_s={}, exit_grace_s=5.0, exit_cpu_limit_s=None, exit_idle_limit_s=None,
             stop_on_timeout=True, max_restarts=0,
         )  # fmt: skip
         scout = Scout(self, job)
