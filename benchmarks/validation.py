@@ -36,9 +36,8 @@ from benchmarks.anchors.compare import differences, of_verdict
 from benchmarks.anchors.results import Measured, load, machine
 from benchmarks.anchors.subject import CACHE, Chosen, Subject, prepare
 from extractors.diff import apply_patch
+from extractors.profile import code_files
 from extractors.reach import NameIndex
-from extractors.syntax import language_of
-from extractors.tree import Tree
 from schemas.errors import GymforgeError
 from validation.fast_path import FastPath, open_fast_path
 from validation.impact import ImpactIndex, ImpactMap, read_change
@@ -167,16 +166,17 @@ def measured_impact(subject: Subject, workers: int) -> tuple[ImpactIndex, float]
     if not kept.exists():
         tell("measuring what every test depends on")
         began = time.monotonic()
-        impact = measure_impact(ground_of(subject), subject.baseline, code_files=code_files(subject), workers=workers)
+        impact = measure_impact(
+            ground_of(subject),
+            subject.baseline,
+            code_files=code_files(subject.tree, subject.profile.language),
+            workers=workers,
+        )
         text = json.dumps({"seconds": time.monotonic() - began, "impact": impact.model_dump(mode="json")})
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(text, encoding="utf-8")
     found = json.loads(kept.read_text(encoding="utf-8"))
     return ImpactIndex(ImpactMap.model_validate(found["impact"])), float(found["seconds"])
-
-
-def code_files(subject: Subject) -> list[str]:
-    return [path for path in Tree(subject.tree).files if language_of(path) is subject.profile.language]
 
 
 def ground_of(subject: Subject) -> Ground:
@@ -195,13 +195,11 @@ def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *
     suite = Suite(
         subject.backend, ground.image, ground.test_command, subject.baseline, ground.environment, ground.limits
     )
-    texts = {path: (subject.tree / path).read_bytes() for path in impact.executed}
-    names = NameIndex(texts, subject.profile.language, loading=impact.impact.load_lines)
     waiting = deque(sorted(sample, key=lambda one: (one.candidate.entity.path, one.position)))
     judged: list[Judged] = []
     found: list[FastPath] = []
 
-    def worker() -> None:
+    def worker(names: NameIndex) -> None:
         with open_fast_path(ground, subject.baseline, impact, seed=0) as fast:
             found.append(fast)
             while True:
@@ -215,7 +213,9 @@ def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *
 
     with Memory() as memory, ThreadPoolExecutor(max_workers=workers) as pool:
         began, cpu_before_s = time.monotonic(), _cpu_s()
-        for future in [pool.submit(worker) for _ in range(workers)]:
+        texts = {path: (subject.tree / path).read_bytes() for path in impact.executed}
+        names = NameIndex(texts, subject.profile.language, loading=impact.impact.load_lines)
+        for future in [pool.submit(worker, names) for _ in range(workers)]:
             future.result()
         wall_s, cpu_s = time.monotonic() - began, _cpu_s() - cpu_before_s
     stages_s: Counter[str] = Counter()

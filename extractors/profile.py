@@ -9,11 +9,18 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from extractors.profile_file import ProfileFile, read_profile_file, resolve_paths
 from extractors.python_project.requirements import read_requirement
+from extractors.syntax import language_of
+from extractors.tree import Tree
 from schemas.errors import InvalidInput, ProfileFailed
 from schemas.repo import Language, RepoProfile
 
 DETECTORS = {Language.PYTHON: "extractors.python_project.profile:detect"}
 """Language to the function that detects its profile, imported when it is needed."""
+
+
+def code_files(tree: Path, language: Language) -> list[str]:
+    """All files of a language, tests included, sorted."""
+    return [path for path in Tree(tree).files if language_of(path) is language]
 
 
 class Detector(Protocol):

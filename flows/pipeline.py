@@ -14,21 +14,20 @@ from typing import NamedTuple, Self
 
 from extractors.acquire import Checkout, acquire
 from extractors.index import RepoIndex
-from extractors.profile import profile_repository
-from extractors.syntax import language_of
-from extractors.tree import Tree
+from extractors.profile import code_files, profile_repository
 from flows.assemble import Ground, NotATask, assemble
 from flows.judging import Case, Judging, Wave
+from flows.preparation import Preparation
 from flows.progress import listener
 from flows.rejections import dropped_rows, rejected_row
 from flows.run_record import RunRecord, peak_memory_bytes
 from flows.settings import IngestSettings, rows_hash, work_hash
 from schemas.code import Candidate, RejectedRewrite
-from schemas.errors import BaselineFailed, EnvironmentFailed, GymforgeError, InvalidInput
+from schemas.errors import InvalidInput
 from schemas.manifest import Ingestion
 from schemas.model import Model
 from schemas.repo import EnvironmentInfo, RepoProfile
-from schemas.reports import Baseline, Outcome, VerdictStatus
+from schemas.reports import Baseline, VerdictStatus
 from schemas.tasks import RejectedCandidate, TaskInstance
 from storage.durable import write_whole
 from storage.layout import DatasetLayout
@@ -36,15 +35,11 @@ from storage.ledger import Ledger
 from storage.manifest import add_ingestion, finished_ingestion, open_for_writing
 from synthesis.generate import generate, strategy_names
 from synthesis.identity import instance_id
-from validation.baseline import BaselineSettings, measure_baseline
-from validation.environment import build_environment
 from validation.sandbox.protocol import Limits, SandboxBackend
 from validation.sandbox.select import open_backend
-from validation.suite import frozen_test_command, with_runner
+from validation.suite import frozen_test_command
 from validation.validate import Suite
 
-HEALTHY_SHARE = 0.9
-"""With the newest dependencies at least this share of the tests that ran must pass; else older ones are tried."""
 WAVE_PER_WORKER = {True: 400, False: 50}
 """Most validations that one task run carries on average, on the fast path or not: minutes of work, so that the
 orchestrator's cost is lost in it."""
@@ -146,14 +141,15 @@ class Pipeline:
         Raises:
             EnvironmentFailed, BaselineFailed: neither gives a suite that runs; of the attempt that came further.
         """
+        preparation = Preparation(self.settings, self.backend, self.checkout, self.profile, self._timed, self._now())
         kept = self.ledger.get_stage("environment"), self.ledger.get_stage("baseline")
         if kept[0] is not None and kept[1] is not None:
             environment = EnvironmentInfo.model_validate_json(kept[0])
             baseline = Baseline.model_validate_json(kept[1])
             if not self.backend.has(environment.image_name):
-                environment = self._build(cutoff=environment.cutoff, lock=environment.dependencies)
+                environment = preparation.build(cutoff=environment.cutoff, lock=environment.dependencies)
         else:
-            environment, baseline = self._choose_dependencies()
+            environment, baseline = preparation.choose()
             self.ledger.put_stage("environment", environment.model_dump_json())
             self.ledger.put_stage("baseline", baseline.model_dump_json())
         command = frozen_test_command(self.profile.test_command, environment.dependencies, without=baseline.hanging)
@@ -223,7 +219,7 @@ class Pipeline:
             ids=self._ids,
             source=self.ground.repository.source,
             language=self.profile.language,
-            code_files=[one for one in Tree(self.checkout.path).files if language_of(one) is self.profile.language],
+            code_files=code_files(self.checkout.path, self.profile.language),
             seed=self.settings.seed,
             cap=self.settings.max_tasks,
             workers=self.settings.workers,
@@ -360,58 +356,6 @@ class Pipeline:
             dependency_mode=self.prepared.environment.dependency_mode,
         )
 
-    def _choose_dependencies(self) -> tuple[EnvironmentInfo, Baseline]:
-        attempts: list[tuple[EnvironmentInfo, Baseline]] = []
-        errors: list[GymforgeError] = []
-        for cutoff in (None, self.checkout.ref.committed_at):
-            try:
-                environment = self._build(cutoff=cutoff, lock=None)
-                baseline = self._measure(environment)
-            except (EnvironmentFailed, BaselineFailed) as error:
-                if error.transient:
-                    raise  # an index that is down says nothing about the newest dependencies
-                errors.append(error)
-                listener().fact(str(error))
-                continue
-            attempts.append((environment, baseline))
-            if _is_healthy(baseline):
-                break
-        if not attempts:
-            raise _both_failed(errors, committed_at=self.checkout.ref.committed_at)
-        best = max(attempts, key=lambda attempt: len(attempt[1].passing))
-        listener().fact(
-            f"{len(best[1].passing)} of {len(best[1].stable)} stable tests pass, {len(best[1].quarantined)} are in "
-            f"quarantine ({best[0].dependency_mode} dependencies, Python {best[0].python_version})"
-        )
-        return best
-
-    def _build(self, *, cutoff: datetime | None, lock: Sequence[str] | None) -> EnvironmentInfo:
-        listener().stage("environment")
-        with self._timed("environment"):
-            return build_environment(
-                self.checkout.path,
-                self.checkout.ref,
-                with_runner(self.profile),
-                backend=self.backend,
-                cache_dir=self.settings.cache_dir,
-                cutoff=cutoff,
-                lock=lock,
-                now=self._now(),
-            )
-
-    def _measure(self, environment: EnvironmentInfo) -> Baseline:
-        listener().stage("baseline")
-        with self._timed("baseline"):
-            return measure_baseline(
-                self.backend,
-                environment.image_name,
-                test_command=frozen_test_command(self.profile.test_command, environment.dependencies),
-                source_files=self.profile.source_files,
-                environment=self.profile.environment,
-                limits=Limits(),
-                settings=BaselineSettings(shuffle_seed=self.settings.seed),
-            )
-
     def _assemble(self, wave: Sequence[int]) -> bool:
         """Make rows of a judged wave, in candidate order, until the cap; what lies behind the cap counts nowhere.
 
@@ -459,24 +403,6 @@ class Pipeline:
             yield
         finally:
             self.ledger.record_time(stage, monotonic() - started, at=self._now())
-
-
-def _both_failed(errors: Sequence[GymforgeError], *, committed_at: datetime) -> GymforgeError:
-    """One error for both attempts, of the kind of the one that came further."""
-    newest, dated = (str(error).rstrip() for error in errors)
-    day = f"{committed_at:%Y-%m-%d}, the commit's time"
-    if dated == newest:
-        message = f"{newest}\nThe releases of {day}, give the same."
-    else:
-        message = f"{newest}\nWith the releases of {day}, instead: {dated}"
-    if any(isinstance(error, BaselineFailed) for error in errors):
-        return BaselineFailed(message)
-    return EnvironmentFailed(message)
-
-
-def _is_healthy(baseline: Baseline) -> bool:
-    ran = [outcome for outcome in baseline.stable.values() if outcome is not Outcome.SKIPPED]
-    return len(baseline.passing) >= HEALTHY_SHARE * len(ran)
 
 
 def _require_known(strategies: Sequence[str]) -> None:
