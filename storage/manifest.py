@@ -102,7 +102,6 @@ def read_manifest(layout: DatasetLayout) -> ShardManifest:
     """
     try:
         text = layout.manifest.read_bytes()
-        content: Any = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(
             f"{layout.root} is not a gymforge dataset: it has no manifest.json. Name the folder that was given to "
@@ -114,24 +113,36 @@ def read_manifest(layout: DatasetLayout) -> ShardManifest:
         ) from None
     except OSError as error:
         raise DatasetError(f"cannot read {layout.manifest}: {error.strerror}. Check its permissions.") from error
+    return parse_manifest(text, where=str(layout.manifest))
+
+
+def parse_manifest(text: bytes, *, where: str) -> ShardManifest:
+    """A manifest from its text; `where` names it in errors.
+
+    Raises:
+        DatasetError: it is not ours, or of another schema version.
+        DatasetDamaged: it cannot be understood.
+    """
+    try:
+        content: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DatasetDamaged(
-            f"{layout.manifest} is damaged ({error}). Restore it, or ingest again into another folder."
+            f"{where} is damaged ({error}). Restore it, or ingest again into another folder."
         ) from error
     found = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(found, str):
-        raise DatasetError(f"{layout.manifest} is not a gymforge manifest. Choose another folder.")
+        raise DatasetError(f"{where} is not a gymforge manifest. Choose another folder.")
     if found != SCHEMA_VERSION:
         raise DatasetError(
-            f"{layout.root} has schema version {found}, this gymforge reads and writes {SCHEMA_VERSION}. "
-            f"Use the gymforge that wrote it ({content.get('gymforge_version', 'unknown')}), or ingest again into "
+            f"{where.removesuffix('/manifest.json')} has schema version {found}, this gymforge reads and writes "
+            f"{SCHEMA_VERSION}. Use the gymforge that wrote it ({content.get('gymforge_version', 'unknown')}), or ingest again into "
             "another folder."
         )
     try:
         return ShardManifest.model_validate_json(text)
     except ValidationError as error:
         raise DatasetDamaged(
-            f"{layout.manifest} is damaged: {_first_problem(error)}. Restore it, or ingest again into another folder."
+            f"{where} is damaged: {_first_problem(error)}. Restore it, or ingest again into another folder."
         ) from error
 
 

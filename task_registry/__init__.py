@@ -1,4 +1,4 @@
-"""Find and play tasks: `load_tasks` and what else reads a dataset folder; pyarrow is imported at first use."""
+"""Find and play tasks: `load_tasks` reads one folder, `Registry` many datasets; imports are made at first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
         query_tasks,
         summarize_tasks,
     )
+    from task_registry.registry import Registry
 
 __all__ = [
+    "Registry",
     "TaskQuery",
     "TaskSummary",
     "count_tasks",
@@ -30,4 +32,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("task_registry.catalog"), name)
+    return getattr(import_module(f"task_registry.{'registry' if name == 'Registry' else 'catalog'}"), name)

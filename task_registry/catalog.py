@@ -1,7 +1,7 @@
 """The catalog: a dataset folder's tasks as typed rows, read lazily and filtered in the shards."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,7 +99,7 @@ def load_tasks(
 def query_tasks(directory: Path | str, query: TaskQuery, *, check: bool = False) -> Iterator[TaskInstance]:
     """As `load_tasks`, with the conditions as one value."""
     paths = _task_paths(directory, query, check=check)
-    return (_read(TaskInstance, row, directory) for row in _rows(paths, query))
+    return (read_task(row, directory) for row in _rows(paths, query))
 
 
 def summarize_tasks(directory: Path | str, query: TaskQuery | None = None) -> Iterator[TaskSummary]:
@@ -143,6 +143,17 @@ def load_rejected(directory: Path | str, *, repo: str | None = None) -> Iterator
     return (_read(RejectedCandidate, row, directory) for batch in read_batches(paths) for row in batch)
 
 
+def read_task(row: dict[str, Any], dataset: Path | str) -> TaskInstance:
+    """A row of a shard as a task.
+
+    Raises:
+        DatasetDamaged: it is none.
+    """
+    if isinstance(row.get("created_at"), datetime):
+        row["created_at"] = row["created_at"].astimezone(UTC)
+    return _read(TaskInstance, row, dataset)
+
+
 def _read(model: type[Row], row: dict[str, Any], directory: Path | str) -> Row:
     try:
         return model.model_validate(row)
@@ -174,8 +185,6 @@ def _rows(
         for row in batch:
             # A label inside a list of structs is beyond Arrow's filter expressions.
             if query.domain is None or any(one["label"] == query.domain for one in row["domain"]):
-                if "created_at" in row:
-                    row["created_at"] = row["created_at"].astimezone(UTC)
                 yield row
 
 

@@ -1,0 +1,243 @@
+"""One catalog over many datasets, local or remote: nothing is read before it is asked for; imports polars and pyarrow.
+
+A dataset is a folder, or a URL that fsspec knows (`s3://bucket/tasks`). What it holds is what its manifest names, and
+a manifest's hash is its version, for it names every shard by hash. Repositories are found by URL and commit, as in
+SWE-smith's registry of profiles, with how they were built and tested.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import polars as pl
+
+from schemas.errors import DatasetDamaged, DatasetError, InvalidInput
+from schemas.manifest import Ingestion, Shard
+from schemas.repo import RepoProfile
+from schemas.tasks import TaskInstance
+from storage.arrow_schema import TASK_SCHEMA
+from storage.integrity import NEXT_STEP
+from storage.manifest import parse_manifest
+from storage.places import Place
+from task_registry.catalog import read_task
+
+DOMAINS = "domains"
+"""A column beside those of the shards: the labels in `domain`, for conditions such as `'parsing' = ANY(domains)`."""
+_ID_COMMIT = 8
+"""Characters of the commit in an `instance_id`."""
+
+
+class Held(NamedTuple):
+    """One repository's part of one dataset."""
+
+    place: Place
+    ingestion: Ingestion
+
+
+class Registry:
+    """Datasets as one; immutable, and safe to share between threads."""
+
+    def __init__(self, held: Sequence[Held], versions: Mapping[str, str]) -> None:
+        self.held = tuple(held)
+        """Every repository's part, by repository and commit."""
+        self.versions = dict(versions)
+        """Dataset, as it was named, to its version."""
+
+    @classmethod
+    def open(cls, *datasets: Path | str, versions: Mapping[str, str] | None = None) -> Self:
+        """Read the manifests of datasets, and no shard.
+
+        `versions`: dataset to the version that it must have, or the beginning of one, as an earlier `versions` said.
+
+        Raises:
+            DatasetError: one is no dataset, has another version, or two hold the same commit with other tasks.
+            MissingExtra: what fsspec needs for a URL is not installed.
+        """
+        wanted = dict(versions or {})
+        unknown = sorted(set(wanted) - set(map(str, datasets)))
+        if unknown:
+            raise InvalidInput(f"a version is pinned for {unknown[0]}, which is not among the datasets")
+        found: dict[tuple[str, str], Held] = {}
+        seen: dict[str, str] = {}
+        for dataset in map(str, datasets):
+            place = Place(dataset)
+            text = place.read("manifest.json")
+            seen[dataset] = version = hashlib.sha256(text).hexdigest()
+            if not version.startswith(wanted.get(dataset, "")):
+                raise DatasetError(
+                    f"{dataset} has version {version[:12]}, not {wanted[dataset][:12]}, which was asked for. Name the "
+                    "release that has it, or ask for the version that is there."
+                )
+            for ingestion in parse_manifest(text, where=f"{dataset}/manifest.json").ingestions:
+                _add(found, Held(place, ingestion))
+        return cls([found[key] for key in sorted(found)], seen)
+
+    def scan(self, where: str = "") -> pl.LazyFrame:
+        """All tasks as a lazy frame, with the column `domains`; `where` is a condition in polars' SQL.
+
+        Raises:
+            InvalidInput: the condition cannot be understood.
+        """
+        frames = [_frame(place, shards) for place, shards in self._shards_by_place().items()]
+        frame = pl.concat(frames or [_empty()])
+        labels = pl.col("domain").list.eval(pl.element().struct.field("label"))
+        frame = frame.with_columns(labels.alias(DOMAINS))
+        if not where.strip():
+            return frame
+        with _naming(f"the condition {where!r}"):
+            chosen = frame.sql(f"SELECT * FROM self WHERE {where}")  # noqa: S608 - it reads what the user may read
+            chosen.collect_schema()
+        return chosen
+
+    def ids(self, where: str = "") -> list[str]:
+        """Ids of the tasks for which a condition holds, sorted."""
+        chosen = self._collected(self.scan(where).select("instance_id"), f"the condition {where!r}")
+        return sorted(chosen["instance_id"].to_list())
+
+    def sample(self, size: int, *, seed: int, where: str = "", weight: str = "") -> list[str]:
+        """Ids of `size` tasks, or of all where there are fewer, drawn without putting back; sorted.
+
+        `weight` is an expression in polars' SQL: a task of weight 2 is drawn as if it were there twice, one of weight
+        0 never. Without one all weigh the same. Whether a task is drawn depends on the seed, its id and the weights of
+        all, and not on the order of datasets (Efraimidis and Spirakis, 2006).
+
+        Raises:
+            InvalidInput: a condition or weight cannot be understood; a weight is negative or no number.
+        """
+        frame, what = self.scan(where), f"the weight {weight!r}"
+        with _naming(what):
+            chosen = frame.sql(f"SELECT instance_id, CAST({weight or 1} AS DOUBLE) AS weight FROM self")  # noqa: S608 - as above
+        keys = []
+        for name, value in self._collected(chosen, what).rows():
+            if value is None or not math.isfinite(value) or value < 0:
+                raise InvalidInput(f"{what} is {value} for {name}; it must be a number from 0 on")
+            if value:
+                keys.append((-math.log(_uniform(seed, name)) / value, name))
+        return sorted(name for _, name in sorted(keys)[:size])
+
+    def tasks(self, where: str = "") -> Iterator[TaskInstance]:
+        """The tasks for which a condition holds, dataset by dataset, each by repository and id."""
+        wanted = set(self.ids(where)) if where.strip() else None
+        wanted_commits = {_commit_in(name) for name in wanted or ()}
+        for held in self.held:
+            if wanted is not None and wanted_commits.isdisjoint({held.ingestion.commit[:_ID_COMMIT]}):
+                continue
+            for shard in held.ingestion.shards:
+                for row in held.place.rows(shard):
+                    if wanted is None or row["instance_id"] in wanted:
+                        yield read_task(row, held.place.name)
+
+    def get(self, instance_id: str) -> TaskInstance:
+        """The task with an id, found by what the id says of its repository and by the statistics in the shards.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        for held in self._holding(instance_id):
+            for shard in held.ingestion.shards:
+                row = held.place.row(shard, instance_id)
+                if row is not None:
+                    return read_task(row, held.place.name)
+        raise DatasetError(f"None of {len(self.versions)} datasets has a task {instance_id}.")
+
+    def profile(self, url: str, commit: str = "") -> RepoProfile:
+        """How a repository was built and tested: by its URL or `owner/name`, and the commit or its beginning.
+
+        Raises:
+            DatasetError: it is not there, or several of its commits are and none is named.
+        """
+        found = [
+            held.ingestion
+            for held in self.held
+            if url in {held.ingestion.url, held.ingestion.repo} and held.ingestion.commit.startswith(commit)
+        ]
+        if len(found) == 1:
+            return found[0].profile
+        if not found:
+            raise DatasetError(f"None of {len(self.versions)} datasets holds {url}{f' at {commit}' if commit else ''}.")
+        commits = ", ".join(one.commit[:12] for one in found)
+        raise DatasetError(f"{url} is there at several commits: {commits}. Name one.")
+
+    def _shards_by_place(self) -> dict[Place, list[Shard]]:
+        found: dict[Place, list[Shard]] = {}
+        for held in self.held:
+            found.setdefault(held.place, []).extend(held.ingestion.shards)
+        return {place: shards for place, shards in found.items() if shards}
+
+    @cached_property
+    def _by_commit(self) -> Mapping[str, list[Held]]:
+        found: dict[str, list[Held]] = {}
+        for held in self.held:
+            found.setdefault(held.ingestion.commit[:_ID_COMMIT], []).append(held)
+        return found
+
+    def _holding(self, instance_id: str) -> list[Held]:
+        """The parts that can have a task: its id has the beginning of the commit between two dots."""
+        return self._by_commit.get(_commit_in(instance_id), [])
+
+    def _collected(self, frame: pl.LazyFrame, what: str) -> pl.DataFrame:
+        """The frame's rows; where that fails without what the user asked for as well, a shard is damaged."""
+        with _naming(what):
+            try:
+                return frame.collect()
+            except pl.exceptions.PolarsError:
+                try:
+                    self.scan().collect()
+                except pl.exceptions.PolarsError as error:
+                    raise DatasetDamaged(f"a shard cannot be read: {_first_line(error)}. {NEXT_STEP}") from error
+                raise
+
+
+def _add(found: dict[tuple[str, str], Held], new: Held) -> None:
+    """Have it among the parts; the same part of two datasets is there once."""
+    key = (new.ingestion.repo, new.ingestion.commit)
+    known = found.setdefault(key, new)
+    if known is not new and _hashes(known.ingestion) != _hashes(new.ingestion):
+        raise DatasetError(
+            f"{known.place.name} and {new.place.name} both hold {key[0]} at {key[1][:12]}, with other tasks. Leave one "
+            "of the datasets out."
+        )
+
+
+def _hashes(ingestion: Ingestion) -> list[str]:
+    return [shard.sha256 for shard in ingestion.shards]
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Whatever polars says is about `what`."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        raise InvalidInput(f"{what} cannot be used: {_first_line(error)}") from error
+
+
+def _frame(place: Place, shards: Sequence[Shard]) -> pl.LazyFrame:
+    """Shards as polars reads them best: by itself from a disk, by way of pyarrow and fsspec from elsewhere."""
+    dataset = place.dataset(shards)
+    return pl.scan_parquet(dataset.files) if place.is_local else pl.scan_pyarrow_dataset(dataset)
+
+
+def _empty() -> pl.LazyFrame:
+    frame = pl.from_arrow(TASK_SCHEMA.empty_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame.lazy()
+
+
+def _commit_in(instance_id: str) -> str:
+    """The beginning of the commit, which stands in an id between two dots."""
+    return instance_id.partition(".")[2].partition(".")[0]
+
+
+def _uniform(seed: int, name: str) -> float:
+    """A number above 0 and up to 1 that seed and id decide."""
+    digest = hashlib.sha256(f"sample\0{seed}\0{name}".encode()).digest()
+    return (int.from_bytes(digest[:7], "big") + 1) / 2**56
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
