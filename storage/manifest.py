@@ -135,8 +135,8 @@ def parse_manifest(text: bytes, *, where: str) -> ShardManifest:
     if found != SCHEMA_VERSION:
         raise DatasetError(
             f"{where.removesuffix('/manifest.json')} has schema version {found}, this gymforge reads and writes "
-            f"{SCHEMA_VERSION}. Use the gymforge that wrote it ({content.get('gymforge_version', 'unknown')}), or ingest "
-            "again into another folder."
+            f"{SCHEMA_VERSION}. Use the gymforge that wrote it ({content.get('gymforge_version', 'unknown')}), or "
+            "ingest again into another folder."
         )
     try:
         return ShardManifest.model_validate_json(text)

@@ -24,9 +24,9 @@ from storage.integrity import NEXT_STEP
 from storage.manifest import parse_manifest
 from storage.places import Place
 from task_registry.catalog import read_task
+from task_registry.curriculum import stage_expression
+from task_registry.splits import Splits
 
-DOMAINS = "domains"
-"""A column beside those of the shards: the labels in `domain`, for conditions such as `'parsing' = ANY(domains)`."""
 _ID_COMMIT = 8
 """Characters of the commit in an `instance_id`."""
 
@@ -41,14 +41,17 @@ class Held(NamedTuple):
 class Registry:
     """Datasets as one; immutable, and safe to share between threads."""
 
-    def __init__(self, held: Sequence[Held], versions: Mapping[str, str]) -> None:
+    def __init__(self, held: Sequence[Held], versions: Mapping[str, str], splits: Splits) -> None:
+        self.splits = splits
         self.held = tuple(held)
         """Every repository's part, by repository and commit."""
         self.versions = dict(versions)
         """Dataset, as it was named, to its version."""
 
     @classmethod
-    def open(cls, *datasets: Path | str, versions: Mapping[str, str] | None = None) -> Self:
+    def open(
+        cls, *datasets: Path | str, versions: Mapping[str, str] | None = None, splits: Splits | None = None
+    ) -> Self:
         """Read the manifests of datasets, and no shard.
 
         `versions`: dataset to the version that it must have, or the beginning of one, as an earlier `versions` said.
@@ -74,10 +77,13 @@ class Registry:
                 )
             for ingestion in parse_manifest(text, where=f"{dataset}/manifest.json").ingestions:
                 _add(found, Held(place, ingestion))
-        return cls([found[key] for key in sorted(found)], seen)
+        return cls([found[key] for key in sorted(found)], seen, splits or Splits())
 
     def scan(self, where: str = "") -> pl.LazyFrame:
-        """All tasks as a lazy frame, with the column `domains`; `where` is a condition in polars' SQL.
+        """All tasks as a lazy frame; `where` is a condition in polars' SQL.
+
+        Beside the columns of the shards there are `domains` (the labels in `domain`, for conditions such as
+        `'parsing' = ANY(domains)`), `stage` (see `task_registry.curriculum`) and `split` (see `task_registry.splits`).
 
         Raises:
             InvalidInput: the condition cannot be understood.
@@ -85,7 +91,12 @@ class Registry:
         frames = [_frame(place, shards) for place, shards in self._shards_by_place().items()]
         frame = pl.concat(frames or [_empty()])
         labels = pl.col("domain").list.eval(pl.element().struct.field("label"))
-        frame = frame.with_columns(labels.alias(DOMAINS))
+        splits = {repo: self.splits.split_of(repo) for repo in sorted({held.ingestion.repo for held in self.held})}
+        frame = frame.with_columns(
+            labels.alias("domains"),
+            stage_expression().alias("stage"),
+            pl.col("repo").replace_strict(splits, default=None, return_dtype=pl.String).alias("split"),
+        )
         if not where.strip():
             return frame
         with _naming(f"the condition {where!r}"):

@@ -55,6 +55,8 @@ CONDITIONS = {
     "repo = 'beta/maps' OR complexity.score < 0.15": [1, 9, 10],
     "'parsing' = ANY(domains)": [9, 10],
     "array_length(FAIL_TO_PASS) > 1": [],
+    "stage = 'tool_use' AND split IN ('train', 'validation', 'test')": list(range(1, 11)),
+    "stage = 'syntax'": [],
     "validation.sandbox = 'local' and base_commit like '89ab%'": [6, 7, 8],
 }
 

@@ -1,0 +1,84 @@
+"""Repositories are dealt to splits one by one; stages follow from complexity."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from schemas.tasks import Complexity
+from task_registry.curriculum import STAGES, stage_expression, stage_of
+from task_registry.splits import Splits
+
+names = st.text(min_size=1, max_size=30)
+
+
+@given(st.lists(names, unique=True, max_size=30), names, st.integers())
+def test_a_repository_is_in_one_split_whatever_else_is_there(repos: list[str], more: str, seed: int) -> None:
+    before = {repo: Splits(seed=seed).split_of(repo) for repo in repos}
+    after = {repo: Splits(seed=seed).split_of(repo) for repo in sorted({*repos, more})}
+    assert {repo: after[repo] for repo in repos} == before
+    assert set(after.values()) <= set(Splits().shares)
+
+
+def test_splits_have_their_shares() -> None:
+    splits = Splits(shares={"train": 0.7, "test": 0.3, "none": 0.0})
+    found = [splits.split_of(f"owner/{number}") for number in range(5000)]
+    assert found.count("train") == pytest.approx(3500, rel=0.05)
+    assert found.count("none") == 0
+    assert found != [Splits(shares=splits.shares, seed=1).split_of(f"owner/{number}") for number in range(5000)]
+
+
+def test_names_that_differ_in_case_are_one_repository() -> None:
+    assert all(Splits(seed=seed).split_of("Acme/Maps") == Splits(seed=seed).split_of("acme/maps") for seed in range(50))
+
+
+@pytest.mark.parametrize("shares", [{}, {"train": 0.5}, {"train": 1.5, "test": -0.5}, {"train": float("nan")}])
+def test_shares_that_are_no_whole_are_refused(shares: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        Splits(shares=shares)
+
+
+complexities = st.builds(
+    Complexity,
+    score=st.floats(0, 1),
+    cyclomatic=st.integers(0, 50),
+    cognitive=st.integers(0, 50),
+    nesting=st.integers(0, 9),
+    lines=st.integers(0, 500),
+    changed_lines=st.integers(0, 100),
+    files=st.integers(1, 3),
+    functions=st.integers(0, 3),
+    call_distance=st.none() | st.integers(1, 6),
+)
+
+
+@given(st.lists(complexities, min_size=1, max_size=20))
+def test_frames_and_rows_have_the_same_stages(found: list[Complexity]) -> None:
+    frame = pl.DataFrame(
+        {"complexity": [one.model_dump() for one in found]},
+        schema_overrides={
+            "complexity": pl.Struct(
+                {name: pl.Float64 if name == "score" else pl.Int64 for name in Complexity.model_fields}
+            )
+        },
+    )
+    stages = frame.select(stage_expression().alias("stage"))["stage"].to_list()
+    assert stages == [stage_of(one) for one in found]
+    assert set(stages) <= set(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("stage", "fields"),
+    [
+        ("syntax", {}),
+        ("algorithmic", {"score": 0.35}),
+        ("multi_file", {"call_distance": 2}),
+        ("multi_file", {"files": 2, "score": 0.9}),
+        ("tool_use", {"call_distance": 3}),
+        ("tool_use", {"call_distance": None, "files": 2}),
+    ],
+)
+def test_a_stage_says_what_is_asked_for(stage: str, fields: dict[str, float]) -> None:
+    plain = dict.fromkeys(Complexity.model_fields, 1) | {"score": 0.1}
+    assert stage_of(Complexity.model_validate(plain | fields)) == stage
