@@ -197,26 +197,32 @@ def ingest(
 
 
 @main.command()
-@_DATASET
+@click.argument("datasets", metavar="DIR...", nargs=-1, required=True)
 @click.option("--repo", help="Only this repository (owner/name).")
 @click.option("--strategy", help="Only this bug strategy.")
 @click.option("--domain", help="Only tasks with this domain label.")
 @click.option("--min-complexity", type=_SCORE, help="Only tasks with at least this score.")
 @click.option("--max-complexity", type=_SCORE, help="Only tasks with at most this score.")
+@click.option("--where", default="", help="Only tasks for which this holds: a condition in polars' SQL on any column.")
+@click.option("--sample", type=click.IntRange(min=1), help="So many of them, drawn by --seed.")
+@click.option("--weight", default="", help="With --sample: how much each counts, an expression in polars' SQL.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed draws another sample.")
 @_json_option
-def tasks(directory: Path, *, as_json: bool, **conditions: Any) -> None:
-    """List the tasks of the dataset in DIR.
+def tasks(datasets: tuple[str, ...], *, as_json: bool, **conditions: Any) -> None:
+    """List the tasks of the datasets in DIR..., folders or URLs that fsspec knows (s3://bucket/tasks).
+
+    Beside the columns of the shards, conditions may name `domains` (labels), `stage` (of a curriculum) and `split`.
 
     \b
     Examples:
       gymforge tasks boltons-tasks --strategy op_change --min-complexity 0.3
+      gymforge tasks boltons-tasks attrs-tasks --where "language = 'python' AND complexity.score > 0.5"
+      gymforge tasks boltons-tasks --where "'parsing' = ANY(domains)" --sample 20 --weight complexity.score
       gymforge tasks boltons-tasks --json | jq -r '.[].instance_id'
     """  # noqa: D301 - \b is click's mark
-    from storage.manifest import open_for_reading
-    from task_registry import TaskQuery, summarize_tasks
+    from flows.listing import list_tasks
 
-    open_for_reading(directory)
-    found = tuple(summarize_tasks(directory, TaskQuery(**conditions)))
+    found = list_tasks(datasets, **conditions)
     if as_json:
         _print_json([one.model_dump(mode="json") for one in found])
     else:

@@ -13,13 +13,16 @@ from schemas.errors import DatasetDamaged, DatasetError, InvalidInput
 from schemas.manifest import Shard, ShardManifest
 from schemas.model import Model
 from schemas.repo import Language
-from schemas.tasks import RejectedCandidate, TaskInstance
+from schemas.tasks import Complexity, RejectedCandidate, TaskInstance
 from storage.integrity import NEXT_STEP
 from storage.layout import DatasetLayout
 from storage.manifest import read_manifest
 from storage.reader import checked_path, count_rows, read_batches
+from task_registry.curriculum import stage_of
+from task_registry.splits import Splits
 
 Row = TypeVar("Row", bound=Model)
+_SPLITS = Splits()
 _QUERIED = ("instance_id", "repo", "language", "strategy", "issue_style", "domain", "complexity")
 
 
@@ -55,6 +58,10 @@ class TaskSummary(Model):
     """`complexity.score`."""
     fail_to_pass: int
     """Number of failing tests."""
+    stage: str
+    """Stage of the curriculum (see `task_registry.curriculum`)."""
+    split: str
+    """Split of the repository (see `task_registry.splits`)."""
 
 
 def load_tasks(
@@ -218,4 +225,6 @@ def _summary(row: dict[str, Any]) -> TaskSummary:
         domain=tuple(one["label"] for one in row["domain"]),
         complexity=row["complexity"]["score"],
         fail_to_pass=len(row["FAIL_TO_PASS"]),
+        stage=stage_of(Complexity.model_validate(row["complexity"])),
+        split=_SPLITS.split_of(row["repo"]),
     )

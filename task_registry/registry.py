@@ -23,7 +23,7 @@ from storage.arrow_schema import TASK_SCHEMA
 from storage.integrity import NEXT_STEP
 from storage.manifest import parse_manifest
 from storage.places import Place
-from task_registry.catalog import read_task
+from task_registry.catalog import TaskSummary, read_task
 from task_registry.curriculum import stage_expression
 from task_registry.splits import Splits
 
@@ -108,6 +108,23 @@ class Registry:
         """Ids of the tasks for which a condition holds, sorted."""
         chosen = self._collected(self.scan(where).select("instance_id"), f"the condition {where!r}")
         return sorted(chosen["instance_id"].to_list())
+
+    def summaries(self, where: str = "") -> list[TaskSummary]:
+        """What a list shows of the tasks for which a condition holds, by id; the long columns are not read."""
+        shown = self.scan(where).select(
+            "instance_id",
+            "repo",
+            "language",
+            "strategy",
+            "issue_style",
+            pl.col("domains").alias("domain"),
+            pl.col("complexity").struct.field("score").alias("complexity"),
+            pl.col("FAIL_TO_PASS").list.len().alias("fail_to_pass"),
+            "stage",
+            "split",
+        )
+        rows = self._collected(shown, f"the condition {where!r}").sort("instance_id").iter_rows(named=True)
+        return [TaskSummary.model_validate(row) for row in rows]
 
     def sample(self, size: int, *, seed: int, where: str = "", weight: str = "") -> list[str]:
         """Ids of `size` tasks, or of all where there are fewer, drawn without putting back; sorted.

@@ -167,6 +167,28 @@ def test_filters_restrict_the_list(dataset: Path) -> None:
     assert json.loads(call("tasks", str(dataset), "--min-complexity", "1", "--json").output) == []
 
 
+def test_conditions_samples_and_several_datasets_are_for_the_command_line_too(
+    tmp_path: Path, make_task: Callable[..., TaskInstance], write_dataset: Callable[[Path, TaskInstance], None]
+) -> None:
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    for number, folder in enumerate(folders, start=1):
+        write_dataset(Path(folder), make_task(number, repo=f"acme/r{number}", strategy=f"s'{number}"))
+
+    def found(*arguments: str) -> list[str]:
+        listed = json.loads(call("tasks", *folders, *arguments, "--json").output)
+        return [one["strategy"] for one in listed]
+
+    assert found() == ["s'1", "s'2"]
+    assert found("--where", "complexity.score > 0.3 AND repo LIKE '%2'") == ["s'2"]
+    assert found("--strategy", "s'1", "--domain", "scientific-computing", "--max-complexity", "0.5") == ["s'1"]
+    assert found("--where", "repo = 'acme/r1' OR TRUE", "--repo", "acme/r2") == ["s'2"]
+    drawn = {tuple(found("--sample", "1", "--seed", str(seed))) for seed in range(12)}
+    assert drawn == {("s'1",), ("s'2",)}
+    assert found("--sample", "5", "--weight", "CASE WHEN repo = 'acme/r1' THEN 1 ELSE 0 END") == ["s'1"]
+    for arguments in (["--where", "nothing = 1"], ["--weight", "1"], ["--sample", "1", "--weight", "repo"]):
+        assert call("tasks", *folders, *arguments).exit_code == 2
+
+
 @pytest.mark.sandbox
 @pytest.mark.slow
 def test_an_unknown_task_is_named(dataset: Path) -> None:

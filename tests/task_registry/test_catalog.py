@@ -161,6 +161,8 @@ def test_summary_says_what_a_list_shows(dataset: Path) -> None:
         "domain": ("web",),
         "complexity": 0.1,
         "fail_to_pass": 2,
+        "stage": "syntax",
+        "split": "train",
     }
 
 
