@@ -159,14 +159,13 @@ class ImpactIndex:
         selection = self.selection(numbers)
         return selection._replace(presumes_loading=narrowed)
 
-    def left_by(self, names: Collection[str], selection: Selection) -> str:
-        """The first name that a bug alone leaves changed, where other tests may notice; empty where there is none.
+    def left_by(self, names: Collection[str], selection: Selection) -> frozenset[str]:
+        """Those of the names that no test file leaves changed on the clean tree, where other tests may notice.
 
         `names`: what was changed after the tests of `selection`.
         """
-        if len(selection.tests) == len(self.tests):
-            return ""
-        return min(set(names) - self._left, default="")
+        is_all = len(selection.tests) == len(self.tests)
+        return frozenset() if is_all else frozenset(names) - self._left
 
     def _loading(self, path: str) -> set[int]:
         """The groups that load a file."""

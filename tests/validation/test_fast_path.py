@@ -194,7 +194,7 @@ UNDECIDED: Mapping[str, tuple[list[SuiteRun | Exception], list[SuiteRun | Except
     "interrupted": ([run(FAILED, stopped=True)], [], 1, "pytest was interrupted"),
     "a child killed": ([run(FAILED, out_of_memory=True)], [run(FAILED)], 2, "memory ran out"),
     "not confirmed": ([run(FAILED)], [run(CONFIRMED | {A: "passed"})], 2, "1 tests differ in the confirmation"),
-    "something is left": ([run(FAILED, left=frozenset({"s.X"}))], [run(CONFIRMED)], 1, "the bug leaves s.X changed"),
+    "something is left": ([run(FAILED, left=frozenset({"s.X"}))], [run(CONFIRMED)], 2, "the bug leaves s.X changed"),
     "more fail": ([run(FAILED)], [run(CONFIRMED | {D: "failed"})], 2, f"1 tests differ in the confirmation, {D} first"),
     "late there": ([run(FAILED)], [run(HANGS), run(HANGS)], 3, "a limit was broken in the confirmation alone"),
 }
@@ -214,6 +214,11 @@ def test_what_the_clean_tree_leaves_too_and_what_nobody_else_can_see_is_no_matte
     known = path([run(FAILED, left=left)], [run(CONFIRMED)])
     known.fast.index = ImpactIndex(IMPACT.model_copy(update={"left": ("s.X",)}))
     assert known.prove().verdict.fail_to_pass == (A,)
+    alike = path([run(FAILED, left=left), run({A: "passed", B: "passed"}, left=left)], [run(CONFIRMED)] * 2)
+    assert alike.prove().verdict.fail_to_pass == (A,)
+    assert alike.finder.asked[1].select == alike.finder.asked[0].select
+    alike.finder.answers.append(run(FAILED, left=left))
+    assert alike.prove().executions == 2, "the clean tree is asked once"
     everything = path([run(CONFIRMED, left=left)], [run(CONFIRMED)])
     assert everything.prove(ALL).verdict.fail_to_pass == (A,)
 
