@@ -165,7 +165,7 @@ def _write_temporaries(
     while position < len(groups):
         path = name(len(written))
         first = position
-        with open_temporary(path) as file, _parquet_writer(file, kind.schema) as writer:
+        with open_temporary(path) as file, parquet_writer(file, kind.schema) as writer:
             largest_bytes = 0
             while position < len(groups) and (position == first or file.tell() + largest_bytes <= max_bytes):
                 before = file.tell()
@@ -176,7 +176,7 @@ def _write_temporaries(
     return written
 
 
-def _parquet_writer(file: IO[bytes], schema: pa.Schema) -> Any:
+def parquet_writer(file: IO[bytes], schema: pa.Schema) -> Any:
     return pq.ParquetWriter(
         file,
         schema,
