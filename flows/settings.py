@@ -48,7 +48,7 @@ class IngestSettings(Model):
     cache_dir: Path = Field(default_factory=default_cache_dir)
 
 
-PIPELINE_VERSION = 3
+PIPELINE_VERSION = 4
 """Raised when the same inputs would give other rows, or when what the ledger keeps changes its form."""
 
 
