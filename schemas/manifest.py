@@ -20,6 +20,34 @@ class Shard(Model):
     """Rows in it."""
 
 
+class ReleasedShard(Shard):
+    """A file of a release: tasks of many repositories, all of one split, sorted by id."""
+
+    split: str
+    first_id: str
+    """`instance_id` of its first row."""
+    last_id: str
+    """`instance_id` of its last row."""
+
+
+class Release(Model):
+    """What a release was made of, and by which rules."""
+
+    sources: tuple[str, ...]
+    """Versions of the datasets that it was made of: SHA-256 of their manifests, sorted."""
+    shares: Mapping[str, float]
+    """Split to the share of repositories that it was to have."""
+    splits_seed: int
+    tasks: Mapping[str, int]
+    """Split to number of tasks."""
+    dropped: Mapping[str, Mapping[str, int]]
+    """Gate to reason to number of tasks that were left out; a gate that was asked and let all pass has none."""
+    not_checked: Mapping[str, str]
+    """Gate that was not asked, and why."""
+    shards: tuple[ReleasedShard, ...]
+    """Files, by split in the order of `shares` and by id."""
+
+
 class FastPathAudit(Model):
     """What whole-suite runs in fresh sandboxes said to verdicts that were reached by affected tests alone."""
 
@@ -76,4 +104,17 @@ class ShardManifest(Model):
     gymforge_version: str
     """Version of gymforge that last wrote here."""
     ingestions: tuple[Ingestion, ...]
-    """Sorted by repository and commit."""
+    """Sorted by repository and commit; in a release their rows are in its shards, and they have none of their own."""
+    release: Release | None = None
+    """Set where the folder is a release: then nothing is ever added to it."""
+
+    def task_shards(self, repo: str | None = None) -> tuple[Shard, ...]:
+        """Files that can hold tasks of a repository, or of any."""
+        own = [one for one in self.ingestions if repo in {None, one.repo}]
+        released = self.release.shards if self.release and own else ()
+        return (*(shard for one in own for shard in one.shards), *released)
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """All files that the manifest names."""
+        return (*self.task_shards(), *(shard for one in self.ingestions for shard in one.rejected_shards))

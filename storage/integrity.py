@@ -1,18 +1,19 @@
 """Whether a dataset's files are those that the manifest names, without reading them as Parquet."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from schemas.errors import DatasetDamaged
-from schemas.manifest import Ingestion, Shard
+from schemas.manifest import Shard
 from storage.durable import sha256_of
 from storage.layout import DatasetLayout
 
 NEXT_STEP = "Restore it from a copy, or ingest the repository again into another folder."
 
 
-def check_shards(layout: DatasetLayout, ingestion: Ingestion, *, full: bool) -> None:
-    """As `check_shard`, for every file of an ingestion."""
-    for shard in (*ingestion.shards, *ingestion.rejected_shards):
+def check_shards(layout: DatasetLayout, shards: Iterable[Shard], *, full: bool) -> None:
+    """As `check_shard`, for each."""
+    for shard in shards:
         check_shard(layout, shard, full=full)
 
 

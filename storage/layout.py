@@ -65,6 +65,10 @@ class DatasetLayout(NamedTuple):
         """One of a repository's shards of rejected candidates."""
         return self.rejected / f"rejected-{ingestion_slug(repo, commit)}-{index:05d}.parquet"
 
+    def released_shard(self, split: str, index: int, count: int) -> Path:
+        """One of the `count` files of a release's split."""
+        return self.data / f"{split}-{index:05d}-of-{count:05d}.parquet"
+
     def run_record(self, repo: str, commit: str) -> Path:
         """What the run that finished a repository's ingestion took."""
         return self.runs / f"{ingestion_slug(repo, commit)}.json"

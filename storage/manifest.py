@@ -76,8 +76,10 @@ def refuse_unusable(layout: DatasetLayout) -> None:
     """
     _refuse_foreign(layout)
     if layout.manifest.exists():
-        for ingestion in read_manifest(layout).ingestions:
-            check_shards(layout, ingestion, full=False)
+        manifest = read_manifest(layout)
+        if manifest.release is not None:
+            raise DatasetError(f"{layout.root} is a release, to which nothing is added. Choose another folder.")
+        check_shards(layout, manifest.shards, full=False)
 
 
 def open_for_reading(root: Path) -> DatasetLayout:
@@ -88,8 +90,7 @@ def open_for_reading(root: Path) -> DatasetLayout:
         DatasetDamaged: a file is missing or damaged.
     """
     layout = DatasetLayout(root)
-    for ingestion in read_manifest(layout).ingestions:
-        check_shards(layout, ingestion, full=True)
+    check_shards(layout, read_manifest(layout).shards, full=True)
     return layout
 
 
@@ -177,7 +178,7 @@ def finished_ingestion(
     ]
     if changed:
         raise _conflict(layout, found, "; ".join(changed))
-    check_shards(layout, found, full=True)
+    check_shards(layout, (*found.shards, *found.rejected_shards), full=True)
     return found
 
 

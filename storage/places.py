@@ -84,6 +84,27 @@ class Place:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
                 yield from batch.to_pylist()
 
+    def tables(self, shard: Shard) -> Iterator[Any]:
+        """The rows of a shard, in order, as a pyarrow table for each row group.
+
+        Raises:
+            DatasetDamaged, DatasetError: as for `rows`.
+        """
+        with self._naming_damage(shard), self._opened(shard) as file:
+            for number in range(file.metadata.num_row_groups):
+                yield file.read_row_group(number, use_threads=False)
+
+    def first_key(self, shard: Shard) -> str:
+        """The `instance_id` of the first row of a shard that is sorted by it; empty where it has none.
+
+        Raises:
+            DatasetDamaged, DatasetError: as for `rows`.
+        """
+        with self._naming_damage(shard), self._opened(shard) as file:
+            for batch in file.iter_batches(batch_size=1, columns=[_KEY], use_threads=False):
+                return str(batch.column(0)[0])
+        return ""
+
     def row(self, shard: Shard, key: str) -> dict[str, Any] | None:
         """The row with an `instance_id`, of a shard that is sorted by it; `None` where there is none.
 

@@ -43,11 +43,7 @@ def check_dataset(layout: DatasetLayout) -> ShardManifest:
         DatasetError: there is a shard that the manifest does not name.
     """
     manifest = read_manifest(layout)
-    named = {
-        checked_path(layout, shard, full=True)
-        for ingestion in manifest.ingestions
-        for shard in (*ingestion.shards, *ingestion.rejected_shards)
-    }
+    named = {checked_path(layout, shard, full=True) for shard in manifest.shards}
     strangers = sorted({*layout.data.glob("*.parquet"), *layout.rejected.glob("*.parquet")} - named)
     if strangers:
         raise DatasetError(

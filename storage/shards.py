@@ -113,11 +113,7 @@ def _write(
     for earlier, later in pairwise(packed):
         if earlier.key == later.key:
             raise DatasetError(f"{kind.key} {later.key} occurs twice in {layout.root}: ids must be unique.")
-    released = {
-        shard.path: shard.sha256
-        for ingestion in read_manifest(layout).ingestions
-        for shard in (*ingestion.shards, *ingestion.rejected_shards)
-    }
+    released = {shard.path: shard.sha256 for shard in read_manifest(layout).shards}
     with refusals_named(name(0)):
         name(0).parent.mkdir(exist_ok=True)
         written = _write_temporaries(packed, kind, max_bytes, name)
@@ -176,7 +172,8 @@ def _write_temporaries(
     return written
 
 
-def parquet_writer(file: IO[bytes], schema: pa.Schema) -> Any:
+def parquet_writer(file: IO[bytes], schema: pa.Schema, **more: Any) -> Any:
+    """A writer with the encodings that all shards have."""
     return pq.ParquetWriter(
         file,
         schema,
@@ -185,6 +182,7 @@ def parquet_writer(file: IO[bytes], schema: pa.Schema) -> Any:
         compression_level=_ZSTD_LEVEL,
         use_dictionary=dictionary_columns(schema),
         dictionary_pagesize_limit=_DICTIONARY_BYTES,
+        **more,
     )
 
 

@@ -177,8 +177,7 @@ def _open(directory: Path | str) -> tuple[DatasetLayout, ShardManifest]:
 
 def _task_paths(directory: Path | str, query: TaskQuery, *, check: bool = False) -> tuple[Path, ...]:
     layout, manifest = _open(directory)
-    wanted = [ingestion for ingestion in manifest.ingestions if query.repo in {None, ingestion.repo}]
-    return _checked(layout, [shard for ingestion in wanted for shard in ingestion.shards], full=check)
+    return _checked(layout, manifest.task_shards(query.repo), full=check)
 
 
 def _checked(layout: DatasetLayout, shards: Iterable[Shard], *, full: bool = False) -> tuple[Path, ...]:

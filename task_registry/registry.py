@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 import polars as pl
 
 from schemas.errors import DatasetDamaged, DatasetError, InvalidInput
-from schemas.manifest import Ingestion, Shard
+from schemas.manifest import Ingestion, Release, ReleasedShard, Shard
 from schemas.repo import RepoProfile
 from schemas.tasks import TaskInstance
 from storage.arrow_schema import TASK_SCHEMA
@@ -36,6 +36,8 @@ class Held(NamedTuple):
 
     place: Place
     ingestion: Ingestion
+    shards: tuple[Shard, ...]
+    """Where its tasks are; those of a release hold tasks of others as well."""
 
 
 class Registry:
@@ -55,6 +57,7 @@ class Registry:
         """Read the manifests of datasets, and no shard.
 
         `versions`: dataset to the version that it must have, or the beginning of one, as an earlier `versions` said.
+        `splits`: how repositories are dealt; by default as in the release, where one is opened alone.
 
         Raises:
             DatasetError: one is no dataset, has another version, or two hold the same commit with other tasks.
@@ -66,6 +69,7 @@ class Registry:
             raise InvalidInput(f"a version is pinned for {unknown[0]}, which is not among the datasets")
         found: dict[tuple[str, str], Held] = {}
         seen: dict[str, str] = {}
+        releases: list[Release | None] = []
         for dataset in map(str, datasets):
             place = Place(dataset)
             text = place.read("manifest.json")
@@ -75,9 +79,12 @@ class Registry:
                     f"{dataset} has version {version[:12]}, not {wanted[dataset][:12]}, which was asked for. Name the "
                     "release that has it, or ask for the version that is there."
                 )
-            for ingestion in parse_manifest(text, where=f"{dataset}/manifest.json").ingestions:
-                _add(found, Held(place, ingestion))
-        return cls([found[key] for key in sorted(found)], seen, splits or Splits())
+            manifest = parse_manifest(text, where=f"{dataset}/manifest.json")
+            releases.append(manifest.release)
+            for ingestion in manifest.ingestions:
+                shards = manifest.release.shards if manifest.release else ingestion.shards
+                _add(found, Held(place, ingestion, shards))
+        return cls([found[key] for key in sorted(found)], seen, splits or _splits_of(releases))
 
     def scan(self, where: str = "") -> pl.LazyFrame:
         """All tasks as a lazy frame; `where` is a condition in polars' SQL.
@@ -150,14 +157,12 @@ class Registry:
     def tasks(self, where: str = "") -> Iterator[TaskInstance]:
         """The tasks for which a condition holds, dataset by dataset, each by repository and id."""
         wanted = set(self.ids(where)) if where.strip() else None
-        wanted_commits = {_commit_in(name) for name in wanted or ()}
-        for held in self.held:
-            if wanted is not None and wanted_commits.isdisjoint({held.ingestion.commit[:_ID_COMMIT]}):
-                continue
-            for shard in held.ingestion.shards:
-                for row in held.place.rows(shard):
-                    if wanted is None or row["instance_id"] in wanted:
-                        yield read_task(row, held.place.name)
+        commits = {_commit_in(name) for name in wanted or ()}
+        chosen = [held for held in self.held if wanted is None or held.ingestion.commit[:_ID_COMMIT] in commits]
+        for place, shard in dict.fromkeys((held.place, shard) for held in chosen for shard in held.shards):
+            for row in place.rows(shard):
+                if wanted is None or row["instance_id"] in wanted:
+                    yield read_task(row, place.name)
 
     def get(self, instance_id: str) -> TaskInstance:
         """The task with an id, found by what the id says of its repository and by the statistics in the shards.
@@ -165,11 +170,13 @@ class Registry:
         Raises:
             DatasetError: there is none.
         """
-        for held in self._holding(instance_id):
-            for shard in held.ingestion.shards:
-                row = held.place.row(shard, instance_id)
-                if row is not None:
-                    return read_task(row, held.place.name)
+        holding = self._by_commit.get(_commit_in(instance_id), [])
+        for place, shard in dict.fromkeys((held.place, shard) for held in holding for shard in held.shards):
+            if isinstance(shard, ReleasedShard) and not shard.first_id <= instance_id <= shard.last_id:
+                continue
+            row = place.row(shard, instance_id)
+            if row is not None:
+                return read_task(row, place.name)
         raise DatasetError(f"None of {len(self.versions)} datasets has a task {instance_id}.")
 
     def profile(self, url: str, commit: str = "") -> RepoProfile:
@@ -192,9 +199,9 @@ class Registry:
 
     def _shards_by_place(self) -> dict[Place, list[Shard]]:
         found: dict[Place, list[Shard]] = {}
-        for held in self.held:
-            found.setdefault(held.place, []).extend(held.ingestion.shards)
-        return {place: shards for place, shards in found.items() if shards}
+        for place, shard in dict.fromkeys((held.place, shard) for held in self.held for shard in held.shards):
+            found.setdefault(place, []).append(shard)
+        return found
 
     @cached_property
     def _by_commit(self) -> Mapping[str, list[Held]]:
@@ -202,10 +209,6 @@ class Registry:
         for held in self.held:
             found.setdefault(held.ingestion.commit[:_ID_COMMIT], []).append(held)
         return found
-
-    def _holding(self, instance_id: str) -> list[Held]:
-        """The parts that can have a task: its id has the beginning of the commit between two dots."""
-        return self._by_commit.get(_commit_in(instance_id), [])
 
     def _collected(self, frame: pl.LazyFrame, what: str) -> pl.DataFrame:
         """The frame's rows; where that fails without what the user asked for as well, a shard is damaged."""
@@ -224,15 +227,20 @@ def _add(found: dict[tuple[str, str], Held], new: Held) -> None:
     """Have it among the parts; the same part of two datasets is there once."""
     key = (new.ingestion.repo, new.ingestion.commit)
     known = found.setdefault(key, new)
-    if known is not new and _hashes(known.ingestion) != _hashes(new.ingestion):
+    if known is not new and _hashes(known) != _hashes(new):
         raise DatasetError(
             f"{known.place.name} and {new.place.name} both hold {key[0]} at {key[1][:12]}, with other tasks. Leave one "
             "of the datasets out."
         )
 
 
-def _hashes(ingestion: Ingestion) -> list[str]:
-    return [shard.sha256 for shard in ingestion.shards]
+def _hashes(held: Held) -> list[str]:
+    return [shard.sha256 for shard in held.shards]
+
+
+def _splits_of(releases: Sequence[Release | None]) -> Splits:
+    (release,) = releases if len(releases) == 1 else (None,)
+    return Splits(shares=release.shares, seed=release.splits_seed) if release else Splits()
 
 
 @contextmanager
