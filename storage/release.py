@@ -1,4 +1,4 @@
-"""Write a release: tasks of many shards as sorted files of a fitting size, by split; imports pyarrow, so import it late."""
+"""Write a release: tasks of many shards as sorted files of a fitting size, by split; imports pyarrow."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack

@@ -7,7 +7,7 @@ itself, or is not confirmed.
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from schemas.errors import SandboxFailed
@@ -56,6 +56,8 @@ class FastPath:
         self.memory_bytes = ground.limits.memory_bytes
         self.left_clean: dict[tuple[str, ...], frozenset[str]] = {}
         """Tests that were run together to what they leave changed on the clean tree, as far as it was asked."""
+        self.passing_clean: dict[tuple[tuple[str, ...], float], bool] = {}
+        """Tests that were run together, and the scale of their limits, to whether they pass on the clean tree."""
         self.finder = WarmServer(ground)
         self.confirmer = WarmServer(ground)
 
@@ -87,7 +89,21 @@ class FastPath:
             for test in group.tests
             if test not in broken and group.load_cpu_s + impact.cpu_s.get(test, math.inf) <= SAMPLE_CPU_S
         ]
+        if not cheap:
+            return self.cheapest(broken)
         return sorted(cheap, key=lambda test: _hash(self.seed, candidate_id, test))[:SAMPLE]
+
+    def cheapest(self, broken: Collection[str]) -> list[str]:
+        """The test that takes least, where none is quick; of those that are not broken."""
+        impact = self.index.impact
+        costs = [
+            (group.load_cpu_s + impact.cpu_s.get(test, math.inf), test)
+            for group in impact.groups
+            if group.separable
+            for test in group.tests
+            if test not in broken
+        ]
+        return [test for _, test in sorted(costs)[:1]]
 
 
 @contextmanager
@@ -126,7 +142,7 @@ class _Judgement:
         if self.selection.tests:
             try:
                 found = self.find()
-                if self.selection.presumes_loading and isinstance(found, TestReport) and found.collection_errors:
+                if self.selection.presumes_loading and isinstance(found, TestReport) and _does_not_load(found):
                     self.select(presume_loading=False)
                     found = self.find()
             except _Contradicts as contradiction:
@@ -136,12 +152,16 @@ class _Judgement:
             if isinstance(found, Verdict):
                 return self.proof(found, None)
             failing = _broken(found, self.selection.tests)
+            if any(_is_torn_down_badly(found, test) for test in failing):
+                raise Undecided("what breaks is taken down after the last test that uses it, which may be another one")
             passing -= {test for test in self.selection.tests if found.outcomes.get(test) is not Outcome.PASSED}
         if not failing:
             return self.proof(rejected(Rejection.NO_TEST_FAILED, runs=min(1, self.executions)), None)
         if not passing:
             detail = f"{len(failing)} tests failed"
             return self.proof(rejected(Rejection.NO_TEST_PASSED, detail=detail, runs=1), None)
+        if self.fast.index.may_need_others(failing):
+            self.require_passing(failing, scale=1.0)
         report = self.confirm(failing)
         verdict = Verdict(
             status=VerdictStatus.ACCEPTED, fail_to_pass=failing, pass_to_pass=tuple(sorted(passing)), runs=2
@@ -153,22 +173,43 @@ class _Judgement:
         run = self.run(self.fast.finder, self.selection, scale=1.0)
         late = [test for test in self.selection.tests if run.report.outcomes.get(test) is Outcome.TIMED_OUT]
         for test in late:
-            only = self.fast.index.selection([self.fast.index.tests.index(test)])
+            only = self.only([test])
             if self.run(self.fast.finder, only, scale=ALONE_LIMIT_FACTOR).report.timed_out:
+                self.require_passing((test,), scale=ALONE_LIMIT_FACTOR)
                 return self.timed_out(f"{test} goes over its limit, alone as well")
             run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
         if run.report.timed_out and not late:
             run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
         if run.report.timed_out:
+            self.require_passing(self.selection.tests, scale=ALONE_LIMIT_FACTOR)
             return self.timed_out("the suite goes over its limit")
         if run.lingered and not self.baseline.lingers:
             run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR, exit_grace_s=LONG_EXIT_GRACE_S)
             if run.lingered or run.report.timed_out:
+                self.require_passing(self.selection.tests, scale=ALONE_LIMIT_FACTOR)
                 return self.timed_out("the test process does not end after its last test")
         left = self.left_by_the_bug(run)
         if left:
             raise Undecided(f"the bug leaves {min(left)} changed, which tests that do not execute it may see")
         return run.report
+
+    def require_passing(self, tests: tuple[str, ...], *, scale: float) -> None:
+        """See these tests pass on the clean tree, within their limits and without the others of the suite.
+
+        Raises:
+            Undecided: they do not, so that what they did with the bug says nothing of it.
+        """
+        known = self.fast.passing_clean
+        if (tests, scale) not in known:
+            run = self.run(self.fast.confirmer, self.only(tests), scale=scale, edits={})
+            ended = not run.report.timed_out and (self.baseline.lingers or not run.lingered)
+            known[tests, scale] = ended and not _broken(run.report, tests)
+        if not known[tests, scale]:
+            raise Undecided("without the rest of the suite, these tests do not pass on the clean tree")
+
+    def only(self, tests: Iterable[str]) -> Selection:
+        numbers = {test: number for number, test in enumerate(self.fast.index.tests)}
+        return self.fast.index.selection(numbers[test] for test in tests)
 
     def left_by_the_bug(self, run: SuiteRun) -> frozenset[str]:
         """What the affected tests leave changed and, on the clean tree, do not, where other tests may notice."""
@@ -186,10 +227,7 @@ class _Judgement:
         Raises:
             Undecided: they do not.
         """
-        rest = self.fast.rest(self.candidate_id, failing)
-        index = self.fast.index
-        numbers = {test: number for number, test in enumerate(index.tests)}
-        chosen = index.selection(numbers[test] for test in (*failing, *rest))
+        chosen = self.only((*failing, *self.fast.rest(self.candidate_id, failing)))
         explain = failing[:FULL_FAILURES]
         run = self.run(self.fast.confirmer, chosen, scale=1.0, explain=explain)
         if run.report.timed_out:
@@ -263,6 +301,8 @@ class _Judgement:
             run = server.run(edits, options)
             if run.report.exit_code == USAGE_ERROR:  # a test that the clean tree has is not there; the others may be
                 run = server.run(edits, options._replace(files=selection.files))
+                if run.report.exit_code == USAGE_ERROR and not selection.presumes_loading:
+                    raise Undecided("pytest does not start with the bug")
         except SandboxFailed as error:
             raise Undecided(f"the warm sandbox was lost: {str(error).partition(chr(10))[0]}") from error
         if run.contradiction:
@@ -274,6 +314,16 @@ class _Judgement:
         if any(failure.message.endswith("signal 9") for failure in run.report.failures.values()):
             raise Undecided("a test process was killed, for want of memory perhaps")
         return run
+
+
+def _does_not_load(report: TestReport) -> bool:
+    return bool(report.collection_errors) or report.exit_code == USAGE_ERROR
+
+
+def _is_torn_down_badly(report: TestReport, test: str) -> bool:
+    """Whether a test is in error for what happened after it: not before it, and not to its process."""
+    failure = report.failures.get(test)
+    return report.outcomes.get(test) is Outcome.ERROR and failure is not None and failure.phase in {"call", "teardown"}
 
 
 def _broken(report: TestReport, tests: Sequence[str]) -> tuple[str, ...]:

@@ -35,6 +35,10 @@ class TestGroup(Model):
     """Whether its tests, run without the rest of the suite, forwards and backwards, gave what the baseline has."""
     why_not: str = ""
     """What they gave instead."""
+    together: bool = False
+    """Whether a test of it may decide about another one, so that all of them run where one does."""
+    leaves: bool = False
+    """Whether its tests leave anything of the repository's changed: one may need what another one left."""
 
 
 class ImpactMap(Model):
@@ -156,8 +160,16 @@ class ImpactIndex:
         if narrowed and change.reach is not None:
             for probed in (loading, *(self._loading(path) for path in sorted(change.reach.loads))):
                 self._see_loaded(probed, numbers)
+        for group in {self._group_of[number] for number in numbers}:
+            if self.impact.groups[group].together:
+                numbers.update(self._members[group])
         selection = self.selection(numbers)
         return selection._replace(presumes_loading=narrowed)
+
+    def may_need_others(self, tests: Iterable[str]) -> bool:
+        """Whether any of these tests may give something else on the clean tree where others of its file do not run."""
+        numbers = {test: number for number, test in enumerate(self.tests)}
+        return any(self.impact.groups[self._group_of[numbers[test]]].leaves for test in tests)
 
     def left_by(self, names: Collection[str], selection: Selection) -> frozenset[str]:
         """Those of the names that no test file leaves changed on the clean tree, where other tests may notice.

@@ -16,6 +16,8 @@ from validation.warm import Ground, WarmServer
 SUITE_LIMIT_FACTOR = 10.0
 """A file may take this many times the limit of the whole suite: lines are recorded, which is slow."""
 TEST_LIMIT_FACTOR = 10.0
+LIBRARY = " (library)"
+"""How names end that are not the repository's (see `runners/pytest_state.py`)."""
 
 
 class _Measured(NamedTuple):
@@ -171,6 +173,8 @@ class _Merge:
                     load_cpu_s=max((run.report.load_cpu_s for run in one.runs), default=0.0),
                     separable=bool(one.runs),
                     why_not=one.why_not,
+                    together=any(run.traced is not None and run.traced.hooks for run in one.runs),
+                    leaves=any(not name.endswith(LIBRARY) for run in one.runs for name in run.left),
                 )
             )
         last = [*measured.values()][-1]

@@ -96,7 +96,10 @@ class TestServer:
             self.stages_s = {stage: float(seconds) for stage, seconds in dict(record.get("stages_s", {})).items()}
             if done is None:
                 raise SandboxFailed(self.ended or "the test server said nothing of its job")
-            return done._replace(out_of_memory=self._talk.out_of_memory or bool(record.get("out_of_memory")))
+            files = {f"the file {clean_text(path)}" for path in record.get("left", ())}
+            return done._replace(
+                out_of_memory=self._talk.out_of_memory or bool(record.get("out_of_memory")), left=done.left | files
+            )
 
     def _say(self, message: Mapping[str, Any]) -> None:
         data = json.dumps(message).encode()

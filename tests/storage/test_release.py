@@ -33,8 +33,8 @@ def sources_of(folder: Path, tasks: Sequence[TaskInstance]) -> list[Source]:
     with open_for_writing(folder) as layout:
         for repo in sorted({task.repo for task in tasks}):
             own = [task for task in tasks if task.repo == repo]
-            for shard in write_tasks(layout, repo=repo, commit=COMMITS[repo], tasks=own, max_bytes=20_000):
-                found.append(Source(Place(str(folder)), shard, repo))
+            shards = write_tasks(layout, repo=repo, commit=COMMITS[repo], tasks=own, max_bytes=20_000)
+            found += [Source(Place(str(folder)), shard, repo) for shard in shards]
         # What no manifest names would be taken away.
         kept = [(Path(folder) / one.shard.path, (Path(folder) / one.shard.path).read_bytes()) for one in found]
     for path, content in kept:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extractors.diff import make_patch
-from extractors.reach import NameIndex
+from extractors.reach import NameIndex, Reach
 from schemas.errors import SandboxFailed
 from schemas.reports import (
     Baseline,
@@ -159,9 +159,49 @@ HANGS = {A: "timed_out"}
 def test_a_test_that_hangs_alone_too_is_rejected() -> None:
     both = path([run(HANGS), run(HANGS)])
     proof = both.prove()
-    assert (proof.verdict.reason, proof.verdict.runs, proof.executions) == (Rejection.TIMED_OUT, 2, 2)
+    assert (proof.verdict.reason, proof.verdict.runs, proof.executions) == (Rejection.TIMED_OUT, 3, 3)
     assert both.finder.asked[1].select == (A,)
     assert both.finder.asked[1].limits_s[A] == pytest.approx(3.0)
+
+
+def test_what_does_not_pass_on_the_clean_tree_without_the_others_says_nothing_of_a_bug() -> None:
+    with pytest.raises(Undecided, match="without the rest of the suite"):
+        path([run(HANGS), run(HANGS)], [run(HANGS)]).prove()
+    needy = path([run(FAILED)], [run({A: "failed"}), run(CONFIRMED)])
+    groups = [group.model_copy(update={"leaves": True}) for group in IMPACT.groups]
+    needy.fast.index = ImpactIndex(IMPACT.model_copy(update={"groups": tuple(groups)}))
+    with pytest.raises(Undecided, match="without the rest of the suite"):
+        needy.prove()
+    needy.finder.answers.append(run(FAILED))
+    with pytest.raises(Undecided):
+        needy.prove()
+    assert len(needy.confirmer.asked) == 1, "the clean tree is asked once"
+    fit = path([run(FAILED)], [run({A: "passed"}), run(CONFIRMED)])
+    fit.fast.index = needy.fast.index
+    assert fit.prove().executions == 3
+
+
+@pytest.mark.parametrize(("phase", "outcome"), [("teardown", "error"), ("call", "error")])
+def test_what_fails_after_the_last_test_that_needs_it_is_left_to_whole_suites(phase: str, outcome: str) -> None:
+    found = run({A: outcome, B: "passed"})
+    failure = TestFailure(phase=phase, message="")
+    report = found.report.model_copy(update={"failures": {A: failure}})
+    with pytest.raises(Undecided, match="taken down after the last test"):
+        path([found._replace(report=report)], [run(CONFIRMED)]).prove()
+
+
+def test_a_suite_that_does_not_start_is_asked_for_more_and_then_left_to_whole_suites() -> None:
+    reach = Reach(bodies={"s.py": ((1, 1),)}, loads=frozenset(), documented=frozenset())
+    change = Change("s.py", (), at_load=True, load_lines=((9, 9),), reach=reach)
+    broken = run({}, exit_code=4)
+    both = path([broken] * 4)
+    both.fast.index = ImpactIndex(
+        IMPACT.model_copy(update={"load_lines": {"s.py": {9: (0, 1)}, "t/a.py": {}, "t/b.py": {}}})
+    )
+    with pytest.raises(Undecided, match="pytest does not start with the bug"):
+        both.prove(change)
+    assert both.finder.asked[0].select == (A, B)
+    assert both.finder.asked[-1].select == TESTS
 
 
 def test_a_test_that_was_late_once_is_judged_by_another_run() -> None:

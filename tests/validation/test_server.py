@@ -1,6 +1,7 @@
 """Job after job in one sandbox: none sees anything of the one before it, and what cannot be taken back ends the server."""
 
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -485,6 +486,10 @@ def test_limits_hold_in_a_warm_sandbox(warm: WarmServer) -> None:
         assert outcomes(run)[A_DEED] is Outcome.TIMED_OUT
         assert run.report.timed_out
     lingering = warm.run(deed(HOSTILE["leaves a thread"]), OPTIONS._replace(exit_grace_s=0.5))
+    waiting = OPTIONS._replace(exit_grace_s=60.0, exit_idle_limit_s=0.5)
+    began = time.monotonic()
+    assert warm.run(deed(HOSTILE["leaves a thread"]), waiting).lingered
+    assert time.monotonic() - began < 30, "it waits too long, and is not waited for"
     assert lingering.lingered
 
 

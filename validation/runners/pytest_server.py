@@ -10,8 +10,9 @@ Standard input: frames of four bytes of length and JSON. First the settings: ``p
 sources), ``args`` (of pytest), ``roots`` (all folders that can be written to), ``bytecode`` (a folder in one of them),
 ``fork`` (bool). Then jobs: the settings of `pytest_supervisor.py`, and ``edits`` (absolute path to base64 of the
 content). Records: ``{"e": "ready", "forks", "why"}``; for each job what the supervisor says, then ``{"e": "clean",
-"stages_s": {name: seconds}, "out_of_memory"}``, or ``{"e": "dirty", "why"}``, after which the server ends. What the
-server says for itself begins with ``!``, and no record of a worker's, which is JSON, can.
+"stages_s": {name: seconds}, "out_of_memory", "left": paths in the work tree that were added}``, or ``{"e": "dirty",
+"why"}``, after which the server ends. What the server says for itself begins with ``!``, and no record of a worker's,
+which is JSON, can.
 """
 
 import base64
@@ -44,6 +45,7 @@ OOM_FILES = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_c
 STREAMS = (1, 2)
 """What workers share with the server, and so can set flags of."""
 SCOUT_LIMIT_S = 1800
+MOST_LEFT = 1000
 PIECE = 1 << 20
 
 
@@ -88,11 +90,11 @@ class Server:
                 return
             killed = oom_kills()
             try:
-                stages_s = self.serve(job)
+                done = self.serve(job)
             except (Dirty, OSError, RecursionError) as error:
                 self.emit(e="dirty", why="%s: %s" % (type(error).__name__, error))
                 return
-            self.emit(e="clean", stages_s=stages_s, out_of_memory=oom_kills() > killed)
+            self.emit(e="clean", out_of_memory=oom_kills() > killed, **done)
 
     def prepare(self):
         """Start the zygote and have it load what the suite loads; why there is none, else nothing."""
@@ -178,9 +180,11 @@ class Server:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags)
         if self.seen_standing() != self.standing:
             raise Dirty("limits or priorities of the server's own processes were changed")
-        self.tree.prove_clean()
+        added = self.tree.prove_clean()
         clock.lap("prove clean")
-        return clock.stages_s
+        tree = os.path.join(self.settings["roots"][0], "")
+        left = [path[len(tree) :] for path in added if path.startswith(tree)]
+        return {"stages_s": clock.stages_s, "left": sorted(left)[:MOST_LEFT]}
 
     def seen_standing(self):
         """What any process of the user's can set of ours, and workers inherit."""
@@ -331,17 +335,18 @@ class Tree:
                 yield entry.path, found
 
     def prove_clean(self, but=None):
-        """Remove what was added, `but` for one, and see that all else is as it was.
+        """Remove what was added, `but` for one, and see that all else is as it was; returns what was removed.
 
         Raises:
             Dirty: it is not.
         """
-        left = dict(self.sealed)
+        left, added = dict(self.sealed), []
         for path, found in list(self.entries()):
             before = left.pop(path, None)
             if before is None:
                 if path != but:
                     remove(path)
+                    added.append(path)
             elif before != found:
                 raise Dirty("%s was changed" % path)
         if left:
@@ -349,6 +354,7 @@ class Tree:
         for kind in ("msg", "sem", "shm"):
             if shared_objects(kind):
                 raise Dirty("System V objects (%s) are left" % kind)
+        return added
 
 
 def description(path, status):

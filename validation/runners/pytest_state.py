@@ -3,6 +3,9 @@
 This file runs in the process of `pytest_worker.py`. Looked at are the names of the repository's modules, of their
 classes and of what these hold, a few steps deep; the names of all other modules; and what belongs to the process:
 variables, folder, path. A test that breaks halfway leaves there what it would have put back.
+
+What is found has a name: `module.name`, `module.Class.name`, `module.name['key']`, `module.name.attribute`;
+`module.name[*]` stands for the set of a dictionary's keys. No code of the repository's is called to look at it.
 """
 
 import os
@@ -14,11 +17,18 @@ DEPTH = 3
 MOST_ITEMS = 1000
 """Of a container: of a larger one only the size is looked at."""
 MOST_NAMES = 5000
+LONGEST_KEY = 80
 PLAIN = (int, float, complex, bool, str, bytes, type(None))
+ORDERED = (list, tuple)
 LAZY = frozenset({"__annotations__", "__builtins__", "__doc__", "__slotnames__", "__warningregistry__"})
 """Names that Python itself fills in late."""
-TOOLS = frozenset({"_pytest", "pytest", "pluggy", "py", "coverage", "hypothesis", "__main__", "linecache", "warnings"})
+TOOLS = frozenset(
+    {"_pytest", "pytest", "pluggy", "py", "coverage", "hypothesis", "__main__", "linecache", "warnings"}
+)  # fmt: skip
 """Modules that change while they tell of a failure, or between tests."""
+LIBRARY = " (library)"
+"""What is added to names that are not the repository's."""
+PYTESTS_OWN = "PYTEST_CURRENT_TEST"
 
 
 class State:
@@ -47,59 +57,104 @@ class State:
         for name, before in self.foreign.items():
             content = getattr(sys.modules.get(name), "__dict__", None)
             if content is None:
-                names.add(name)
+                names.add(name + LIBRARY)
                 continue
             for key, value in before.items():
                 if content.get(key, self) is not value and key not in LAZY:
-                    names.add("%s.%s" % (name, key))
+                    names.add("%s.%s%s" % (name, key, LIBRARY))
         return sorted(names)[:MOST_NAMES]
 
     def look(self):
         seen = {
-            "os.environ": dict(os.environ),
+            "os.environ": {name: value for name, value in os.environ.items() if name != PYTESTS_OWN},
             "the current folder": folder(),
             "sys.path": list(sys.path),
         }  # type: dict[str, object]
+        classes = set()  # type: set[int]
         for name, module in self.own.items():
             seen[name] = id(sys.modules.get(name))
             for key, value in list(vars(module).items()):
-                if key not in LAZY and not isinstance(value, types.ModuleType):
-                    self.look_at(seen, name, "%s.%s" % (name, key), value)
+                if key not in LAZY and not issubclass(type(value), types.ModuleType):
+                    self.look_at(seen, classes, name, "%s.%s" % (name, key), value, DEPTH)
         return seen
 
-    def look_at(self, seen, module, name, value):
-        seen[name] = self.summary(value, DEPTH)
-        if isinstance(value, type) and value.__module__ == module:
-            for key, member in list(vars(value).items()):
-                inside = "%s.%s" % (name, key)
-                if key not in LAZY and inside not in seen and len(name) < MOST_ITEMS:
-                    self.look_at(seen, module, inside, member)
+    def look_at(self, seen, classes, module, name, value, depth):
+        """Enter what a name stands for, and, by names of their own, what that holds."""
+        kind = type(value)
+        try:
+            if issubclass(kind, type):
+                self.hold(seen, name, value)
+                if id(value) not in classes and type.__getattribute__(value, "__module__") == module:
+                    classes.add(id(value))
+                    for key, member in list(type.__getattribute__(value, "__dict__").items()):
+                        if key not in LAZY:
+                            self.look_at(seen, classes, module, "%s.%s" % (name, key), member, depth)
+            elif depth and issubclass(kind, dict) and dict.__len__(value) <= MOST_ITEMS:
+                self.hold(seen, name, value)
+                seen[name + "[*]"] = [self.summary(key, 0) for key in dict.keys(value)]
+                for key, member in list(dict.items(value)):
+                    told = repr(key)[:LONGEST_KEY] if type(key) in PLAIN else str(id(key))
+                    self.look_at(seen, classes, module, "%s[%s]" % (name, told), member, depth - 1)
+                self.look_at_attributes(seen, classes, module, name, value, depth)
+            elif depth and kind.__module__ in self.own:
+                seen[name] = self.summary(value, depth, of_attributes=False)
+                self.look_at_attributes(seen, classes, module, name, value, depth)
+            else:
+                seen[name] = self.summary(value, depth)
+        except Exception:  # whatever a class does to its objects
+            self.hold(seen, name, value)
 
-    def summary(self, value, depth):
+    def look_at_attributes(self, seen, classes, module, name, value, depth):
+        for key, member in attributes(value):
+            self.look_at(seen, classes, module, "%s.%s" % (name, key), member, depth - 1)
+
+    def hold(self, seen, name, value):
+        self.held.append(value)
+        seen[name] = id(value)
+
+    def summary(self, value, depth, of_attributes=True):
         """What is equal as long as the value is the same, and holds the same."""
         kind = type(value)
         if kind in PLAIN:
             return kind, value
         self.held.append(value)
-        if not depth:
+        if not depth or issubclass(kind, type):
             return id(value)
-        if kind in (list, tuple):
-            content = list(value) if len(value) <= MOST_ITEMS else [len(value)]
-        elif kind in (set, frozenset):
-            content = sorted(value, key=id) if len(value) <= MOST_ITEMS else [len(value)]
-        elif isinstance(value, dict):
-            items = list(dict.items(value)) if dict.__len__(value) <= MOST_ITEMS else [(len(value), None)]
-            content = [one for item in items for one in item]
-        elif kind is types.FunctionType:
-            content = [value.__defaults__, value.__kwdefaults__]
-        elif kind.__module__ in self.own:
-            try:
-                content = [object.__getattribute__(value, "__dict__")]
-            except AttributeError:
-                content = []
-        else:
-            return id(value)
+        content = []  # type: list[object]
+        if kind is types.FunctionType:
+            content = [value.__defaults__, value.__kwdefaults__, value.__dict__]
+        elif issubclass(kind, (list, tuple, set, frozenset, dict)):
+            content = items(value)
+        if of_attributes and kind.__module__ in self.own:
+            content += [part for pair in attributes(value) for part in pair]
         return id(value), [self.summary(one, depth - 1) for one in content]
+
+
+def items(value):
+    """What a container holds; only the size of a large one."""
+    kind = next(one for one in (list, tuple, set, frozenset, dict) if issubclass(type(value), one))
+    if kind.__len__(value) > MOST_ITEMS:
+        return [kind.__len__(value)]
+    if kind is dict:
+        return [one for pair in dict.items(value) for one in pair]
+    content = list(kind.__iter__(value))
+    return content if kind in ORDERED else sorted(content, key=id)
+
+
+def attributes(value):
+    """Names and values of an object's own attributes, those in slots as well."""
+    try:
+        found = list(object.__getattribute__(value, "__dict__").items())
+    except AttributeError:
+        found = []
+    for kind in type(value).__mro__:
+        for name, member in list(kind.__dict__.items()):
+            if type(member) is types.MemberDescriptorType:
+                try:
+                    found.append((name, member.__get__(value)))
+                except AttributeError:
+                    pass  # it has no value yet
+    return found
 
 
 def folder():

@@ -221,7 +221,7 @@ class Clock:
         self.idle_limit_s = idle_limit_s
         self.next_look = time.monotonic() + POLL_S
         self.looked = None
-        self.cpu_before_s = self.busy_s = self.idle_s = 0.0
+        self.cpu_before_s = self.cpu_s = self.busy_s = self.idle_s = 0.0
 
     def is_over(self):
         now = time.monotonic()
@@ -231,9 +231,10 @@ class Clock:
         cpu, busy = sum(map(cpu_s, pids)), sum(map(busy_s, pids))
         if self.looked is None:
             self.cpu_before_s = cpu
-        elif busy - self.busy_s < IDLE_SHARE * (now - self.looked):
+        elif max(busy - self.busy_s, cpu - self.cpu_s) < IDLE_SHARE * (now - self.looked):
+            # Threads know their waiting for a CPU, and processes what their ended children used.
             self.idle_s += now - self.looked
-        self.looked, self.busy_s, self.next_look = now, busy, now + POLL_S
+        self.looked, self.busy_s, self.cpu_s, self.next_look = now, busy, cpu, now + POLL_S
         is_burning = self.cpu_limit_s is not None and cpu - self.cpu_before_s > self.cpu_limit_s
         return is_burning or (self.idle_limit_s is not None and self.idle_s > self.idle_limit_s)
 

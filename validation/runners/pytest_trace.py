@@ -13,6 +13,7 @@ IMPORTERS = ("<frozen importlib._bootstrap_external>", os.path.join("_pytest", "
 """Who opens a source file to load it as a module; the lines that then run are seen by coverage."""
 READ_DATA = ("get_data", "get_source")
 """A loader's functions that read any file: on the way to a module (`get_code`), or for whoever asks."""
+RUN_HOOKS = "pytest_runtest_"
 ASK_THE_MACHINE = frozenset({"platform", "ctypes.util", "uuid"})
 """Modules of the standard library whose processes look at the machine and not at any repository."""
 
@@ -83,10 +84,15 @@ class Trace:
             if replace:
                 sys.settrace(self.tracer)
 
-    def result(self):
-        """What was seen, as a record's fields: `opaque` (pairs of test and why) and `opened` (path to tests)."""
+    def result(self, plugins):
+        """What was seen, as a record's fields: `opaque` (pairs of test and why), `opened` (path to tests), `hooks`.
+
+        `hooks`: whether a plugin of the repository's (a `conftest.py`, most often) has a say in how tests run.
+        """
         opened = {path: list(tests) for path, tests in sorted(self.opened.items())}
-        return {"opaque": list(self.opaque.items()), "opened": opened}
+        own = [one for one in plugins if str(getattr(one, "__file__", "") or "").startswith(self.root)]
+        hooks = any(name.startswith(RUN_HOOKS) for one in own for name in vars(one))
+        return {"opaque": list(self.opaque.items()), "opened": opened, "hooks": hooks}
 
 
 def loads_a_module(frame):

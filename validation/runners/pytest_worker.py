@@ -193,12 +193,12 @@ class Reporter:
             failure=failure,
         )
 
-    def pytest_sessionfinish(self):
+    def pytest_sessionfinish(self, session):
         if self.coverage is not None and os.getpid() == self.pid:
             self.coverage.stop()
             self.send_coverage(self.coverage.get_data())
             if self.trace is not None:
-                self.send(e="traced", **self.trace.result())
+                self.send(e="traced", **self.trace.result(session.config.pluginmanager.get_plugins()))
         if self.state is not None:
             self.send(e="left", names=self.state.changed())
 
