@@ -25,8 +25,8 @@ class Unit(NamedTuple):
     words: frozenset[str]
     """All names in it, and the words of its texts; not those of its comments and docstrings."""
     touched: frozenset[str]
-    """Names of what it may change: those with an attribute, an index or a declaration as global, and what it assigns to
-    an attribute of a module."""
+    """Names of what it may change: those with an attribute, an index or a declaration as global, those that it hands to
+    others, and what it assigns to an attribute of a module."""
     wrapped: bool
     """Whether the function has decorators: one may keep what it gave."""
     is_line: bool
@@ -77,6 +77,8 @@ class Reach(NamedTuple):
     """Files whose loading does something with it."""
     documented: frozenset[str]
     """Files whose docstrings have a word for it."""
+    heirs: frozenset[tuple[str, str]] = frozenset()
+    """Files and names of classes that derive from it: what they have of it nobody needs to mention."""
 
 
 class LanguageRules(NamedTuple):
@@ -87,6 +89,8 @@ class LanguageRules(NamedTuple):
     """Words by which code goes through all names of a module."""
     members: frozenset[str]
     """What follows a module's name to make a word by which code goes through all names of that module."""
+    changers: frozenset[str]
+    """Words by which code changes what it does not name."""
     known_modules: frozenset[str]
     """First parts of modules whose classes do not keep a list of those that derive from them."""
 
@@ -152,6 +156,7 @@ class NameIndex:
         return Reach(
             bodies={where: tuple(ranges) for where, ranges in found.items()},
             loads=frozenset(walk.loads),
+            heirs=frozenset(walk.heirs),
             documented=frozenset(
                 where for where, names in self.files.items() if not names.documented.isdisjoint(walk.seen)
             ),
@@ -234,6 +239,7 @@ class _Walk:
         self.units: set[Place] = set()
         """Function bodies that can see it."""
         self.loads: set[str] = set()
+        self.heirs: set[tuple[str, str]] = set()
         self._ran: set[Place] = set()
         self._needs_caller: set[str] = set()
         """Those among `called` that were seen to run at loading."""
@@ -308,6 +314,8 @@ class _Walk:
         if not self.index.runs_at_load(place.path, unit.first_line, unit.last_line):
             return False
         if place not in self._ran:
+            if not unit.words.isdisjoint(self.index.rules.changers):
+                raise _Anywhere
             self._ran.add(place)
             if not unit.is_line:
                 self._needs_caller.add(unit.owner)
@@ -324,6 +332,8 @@ class _Walk:
             raise _Anywhere
         if name != statement.own and name not in self.index.rules.everything and not statement.is_alias:
             self.loads.add(placed.path)
+        if statement.bases:
+            self.heirs.update((placed.path, bound) for bound in statement.binds)
         for number in statement.units:
             self.see(Place(placed.path, number))
         self.add(statement.binds | (statement.words & self.index.kept if statement.calls else set()))
@@ -333,5 +343,6 @@ _NO_RULES = LanguageRules(
     file_names=lambda _: FileNames((), (), frozenset(), understood=False),
     everything=frozenset(),
     members=frozenset(),
+    changers=frozenset(),
     known_modules=frozenset(),
 )

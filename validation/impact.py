@@ -145,26 +145,25 @@ class ImpactIndex:
         loading = _within(self.impact.load_lines.get(change.path, {}), change.bodies)
         if change.at_load:
             loading |= self._loading(change.path)
-        narrowed = change.reach is not None and presume_loading
-        if narrowed and change.reach is not None:
-            for path, bodies in change.reach.bodies.items():
-                numbers.update(_within(self.impact.lines.get(path, {}), bodies))
-            groups |= {group for group in self._documents if self.impact.groups[group].name in change.reach.documented}
+        reach = change.reach if presume_loading else None
+        if reach is None:
+            groups |= loading
+        else:
+            numbers.update(self._seeing(reach))
+            groups |= {group for group in self._documents if self.impact.groups[group].name in reach.documented}
             groups |= self._unread
             # What a file needs that does not run alone is not understood.
             groups |= {group for group in loading if not self.impact.groups[group].separable}
-        else:
-            groups |= loading
         for group in groups:
             numbers.update(self._members[group])
-        if narrowed and change.reach is not None:
-            for probed in (loading, *(self._loading(path) for path in sorted(change.reach.loads))):
+        if reach is not None:
+            for probed in (loading, *(self._loading(path) for path in sorted(reach.loads))):
                 self._see_loaded(probed, numbers)
         for group in {self._group_of[number] for number in numbers}:
             if self.impact.groups[group].together:
                 numbers.update(self._members[group])
         selection = self.selection(numbers)
-        return selection._replace(presumes_loading=narrowed)
+        return selection._replace(presumes_loading=reach is not None)
 
     def may_need_others(self, tests: Iterable[str]) -> bool:
         """Whether any of these tests may give something else on the clean tree where others of its file do not run."""
@@ -182,6 +181,20 @@ class ImpactIndex:
     def _loading(self, path: str) -> set[int]:
         """The groups that load a file."""
         return {group for found in self.impact.load_lines.get(path, {}).values() for group in found}
+
+    def _seeing(self, reach: Reach) -> set[int]:
+        """The tests that execute what can see it, and those that have it by inheritance."""
+        numbers: set[int] = set()
+        for path, bodies in reach.bodies.items():
+            numbers.update(_within(self.impact.lines.get(path, {}), bodies))
+        for path, name in reach.heirs:
+            numbers.update(self._tests_of_class(path, name))
+        return numbers
+
+    def _tests_of_class(self, path: str, name: str) -> list[int]:
+        group = self._number_of_group.get(path)
+        members = () if group is None else self._members[group]
+        return [number for number in members if name in self.tests[number].split("::")[1:-1]]
 
     def _see_loaded(self, groups: Iterable[int], numbers: set[int]) -> None:
         """Have at least one test of these groups among them, where there are any: the quickest."""

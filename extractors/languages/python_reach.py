@@ -14,8 +14,17 @@ from schemas.repo import Language
 
 EVERYTHING = frozenset({"globals", "vars", "dir", "__all__", "getmembers", "__subclasses__"})
 MEMBERS = frozenset({".__dict__"})
+CHANGERS = frozenset({"globals", "vars", "setattr", "delattr", "environ", "putenv"})
 HARMLESS = frozenset({"dataclass", "total_ordering", "final", "runtime_checkable", "unique", "pytest", "unittest"})
 """Decorators of classes that keep no list of them, by their name or their module's."""
+HARMLESS_OF_FUNCTIONS = frozenset(
+    {"property", "setter", "getter", "deleter", "staticmethod", "classmethod", "abstractmethod", "overload", "override"}
+    | {"wraps", "lru_cache", "cache", "cached_property", "contextmanager", "asynccontextmanager", "final", "pytest"}
+    | {"fixture", "hypothesis", "given", "example", "settings", "mock", "patch", "unittest", "skipif", "skip"}
+)
+"""Decorators of functions that keep no list of them, by their name or their module's."""
+HARMLESS_BASES = frozenset({"namedtuple", "NamedTuple", "TypedDict"})
+"""What may be called where a base is named."""
 HARMLESS_METACLASSES = frozenset({"ABCMeta"})
 
 _WORD = re.compile(r"\w+")
@@ -25,6 +34,8 @@ _BLOCKS = frozenset(
 _CLAUSES = frozenset(
     {"else_clause", "elif_clause", "except_clause", "except_group_clause", "finally_clause", "case_clause"},
 )
+_EXCEPTS = frozenset({"except_clause", "except_group_clause"})
+_BY_NAME = frozenset({"getattr", "hasattr"})
 _NOTHING = frozenset({"comment", "pass_statement", "future_import_statement"})
 _ASSIGNMENTS = frozenset({"assignment", "augmented_assignment"})
 _MAIN = frozenset({"__name__", "__main__"})
@@ -90,6 +101,7 @@ class _Reader:
         if owner is None:
             self.statements.append(Statement(words, binds, calls=calls))
         else:
+            words |= {owner.name}  # of another class, it may do something else
             self.statements.append(Statement(words, binds | {owner.name}, units=tuple(owner.units), calls=calls))
 
     def block(self, node: tree_sitter.Node, owner: _Owner | None) -> None:
@@ -103,6 +115,8 @@ class _Reader:
                 self.block(child, owner)  # the cases of `match`
             elif child.type == "block":
                 self.read(child, owner=owner)
+                if any(one.type in _EXCEPTS for one in node.named_children):  # what fails in it decides what follows
+                    self.statements.append(Statement(_words(child), _NO_WORDS, scattered=True))
             elif child.type in _CLAUSES:
                 self.block(child, owner)
             else:
@@ -131,7 +145,8 @@ class _Reader:
         if node.type == "class_definition":
             self.class_definition(node, own, body, head, decorators, owner)
         else:
-            self.function(node, own, body, head, owner, wrapped=bool(decorators))
+            strange = any(not _is_harmless(one, HARMLESS_OF_FUNCTIONS) for one in decorators)
+            self.function(node, own, body, head, owner, wrapped=bool(decorators), strange=strange)
 
     def class_definition(
         self,
@@ -155,7 +170,7 @@ class _Reader:
             binds=frozenset({own, members.name}),
             own=own if owner is None else "",
             units=tuple(members.units[before:]),
-            scattered=strange or any(not _is_harmless(one) for one in decorators),
+            scattered=strange or any(not _is_harmless(one, HARMLESS) for one in decorators),
             bases=bases,
             derives=_words(above) if above is not None else _NO_WORDS,
             keeps_list=strange or b"__init_subclass__" in (node.text or b""),
@@ -168,6 +183,8 @@ class _Reader:
         for child in arguments.named_children if arguments is not None else ():
             if child.type == "keyword_argument":
                 metaclasses |= _words(child) - {"metaclass"}
+            elif child.type == "call" and HARMLESS_BASES.isdisjoint(_words(child)):
+                metaclasses.add(_text(child))  # it may be anything
             elif child.type != "comment":
                 root = _WORD.search(_text(child))
                 first = root.group() if root else ""
@@ -183,6 +200,7 @@ class _Reader:
         owner: _Owner | None,
         *,
         wrapped: bool,
+        strange: bool,
     ) -> None:
         header_ends = body.prev_sibling.end_point.row + 1 if body.prev_sibling is not None else 0
         first, last = max(body.start_point.row + 1, header_ends + 1), node.end_point.row + 1
@@ -191,22 +209,28 @@ class _Reader:
         if children and _is_text(children[0]):
             self.documented |= _words(children[0])
             words = frozenset(word for child in children[1:] for word in _words(child))
+        if _asks_by_made_up_names(body, self.modules):
+            words |= {"globals"}
         units = (len(self.units),)
+        parameters = node.child_by_field_name("parameters")
+        calls = parameters is not None and _has_call(parameters)
         # Without a line of its own, it is seen to run where the definition does.
         outermost = own if owner is None else owner.name
         touched = _touched(body, self.modules)
         self.units.append(Unit(min(first, last), last, outermost, words, touched, wrapped, is_line=first > last))
         if owner is None:
-            self.statements.append(Statement(frozenset(head), frozenset({own}), own=own, units=units))
+            binds, name = frozenset({own}), own
         else:
             owner.units.extend(units)
             head -= {own}
-            self.statements.append(Statement(frozenset(head), frozenset({owner.name}), units=units))
+            binds, name = frozenset({owner.name}), ""
+        made = Statement(frozenset(head) | binds, binds, own=name, units=units, calls=calls, scattered=strange)
+        self.statements.append(made)
 
 
 def _targets(assignment: tree_sitter.Node) -> frozenset[str]:
-    """All names on the left, those of `a = b = c` as well."""
-    found: frozenset[str] = frozenset()
+    """All names on the left, those of `a = b = c` as well, and those that are bound on the way."""
+    found = frozenset(_text(one.named_children[0]) for one in _nodes(assignment) if one.type == "named_expression")
     node: tree_sitter.Node | None = assignment
     while node is not None and node.type in _ASSIGNMENTS:
         left = node.child_by_field_name("left")
@@ -220,9 +244,23 @@ def _is_text(node: tree_sitter.Node) -> bool:
     return node.type == "expression_statement" and len(only) == 1 and only[0].type in ("string", "concatenated_string")
 
 
-def _is_harmless(decorator: tree_sitter.Node) -> bool:
+def _is_harmless(decorator: tree_sitter.Node, known: frozenset[str]) -> bool:
     names = [_text(node) for node in _leaves(decorator) if node.type == "identifier"]
-    return bool(names) and not HARMLESS.isdisjoint(names[:2])
+    return bool(names) and not known.isdisjoint(names[:2])
+
+
+def _asks_by_made_up_names(body: tree_sitter.Node, modules: Mapping[str, str]) -> bool:
+    """Whether it asks something imported, or a module, for an attribute whose name no text says."""
+    for node in _nodes(body):
+        called = node.child_by_field_name("function") if node.type == "call" else None
+        arguments = node.child_by_field_name("arguments") if called is not None else None
+        if called is None or arguments is None or _text(called) not in _BY_NAME or len(arguments.named_children) < 2:
+            continue
+        asked, name = arguments.named_children[:2]
+        is_module = not {*_words(asked)}.isdisjoint({*modules, "modules", "import_module", "__import__"})
+        if is_module and (name.type != "string" or any(one.type == "interpolation" for one in name.named_children)):
+            return True
+    return False
 
 
 def _words(node: tree_sitter.Node) -> frozenset[str]:
@@ -245,12 +283,11 @@ def _whose_dictionary(name: tree_sitter.Node) -> str:
 
 
 def _touched(body: tree_sitter.Node, modules: Mapping[str, str]) -> frozenset[str]:
-    """Names with an attribute or an index, those declared global, and attributes that imported things are given."""
+    """Names with an attribute or an index, those handed to others or declared global, attributes of imported things."""
     found: set[str] = set()
-    waiting = [body]
-    while waiting:
-        node = waiting.pop()
-        waiting.extend(node.named_children)
+    for node in _nodes(body):
+        if node.type == "argument_list":
+            found |= {_text(one) for one in node.named_children if one.type == "identifier"}
         if node.type in ("attribute", "subscript"):
             inner = node.child_by_field_name("object" if node.type == "attribute" else "value")
             found |= {_text(inner)} if inner is not None and inner.type == "identifier" else set()
@@ -264,13 +301,16 @@ def _touched(body: tree_sitter.Node, modules: Mapping[str, str]) -> frozenset[st
 
 
 def _has_call(node: tree_sitter.Node) -> bool:
+    return any(one.type == "call" for one in _nodes(node))
+
+
+def _nodes(node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
+    """It and all in it."""
     waiting = [node]
     while waiting:
         one = waiting.pop()
-        if one.type == "call":
-            return True
+        yield one
         waiting.extend(one.named_children)
-    return False
 
 
 def _leaves(node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
@@ -291,5 +331,6 @@ RULES = LanguageRules(
     file_names=file_names,
     everything=EVERYTHING,
     members=MEMBERS,
+    changers=CHANGERS,
     known_modules=frozenset(sys.stdlib_module_names) | {"builtins"},
 )

@@ -55,8 +55,11 @@ SEES = {
     "by a class in a class": "import m\nclass Kit:\n    class Part(m.Shape): pass\ndef f():\n    return Kit\n",
     "by a method's default": "import m\nclass Kit:\n    def make(self, of=m.Shape):\n        return of\n",
     "by a default": "import m\ndef make(of=m.Shape):\n    return of\n",
-    "by a decorator": "import m\n@m.Shape\ndef f():\n    return 1\n",
     "by parameters of tests": "import m\n@pytest.mark.parametrize('x', [m.Shape()])\ndef test(x):\n    assert x\n",
+    "by a name on the way": "import m\nPAIR = ((ONE := m.Shape()), 1)\ndef f():\n    return ONE\n",
+    "by a name that is made up": "import m\ndef f(kind):\n    return getattr(m, kind.title())\n",
+    "by a name in a text with more": "import m\ndef f(kind):\n    return getattr(m, f'{kind}s')\n",
+    "by a name that is looked up": "import sys\ndef f(k):\n    return getattr(sys.modules[k], k)\n",
     "in a text": "def f():\n    return getattr(m, 'Shape')\n",
     "in a text with more": "def f():\n    return load('m.Shape')\n",
     "in a text of a constant": "NAMES = ['Shape']\ndef f():\n    return NAMES\n",
@@ -77,6 +80,7 @@ def test_what_has_it_from_somewhere_sees_it(how: str) -> None:
 
 
 DOES_NOT = {
+    "an attribute with another name": "import m\ndef f():\n    return getattr(m, 'corners')\n",
     "something else": "import m\ndef f():\n    return m.corners()\n",
     "a longer name": "def f():\n    return Shapes\n",
     "a comment": "def f():\n    # Shape\n    return 1\n",
@@ -93,6 +97,10 @@ def test_what_has_it_from_nowhere_does_not(how: str) -> None:
 
 
 ANYWHERE = {
+    "it decorates": "import m\n@m.Shape\ndef f():\n    return 1\n",
+    "it is handed to a decorator": "import m\n@register(m.Shape)\ndef f():\n    return 1\n",
+    "it may fail": "import m\ntry:\n    X = m.Shape()\nexcept Exception:\n    X = None\n",
+    "one that derives has a base that is made": "import m\nclass Tile(make(m.Shape)): pass\n",
     "it is given away": "import m\nregister(m.Shape)\n",
     "it decides": "import m\nif m.Shape.sides:\n    X = 1\n",
     "it is looped over": "import m\nfor one in m.Shape: pass\n",
