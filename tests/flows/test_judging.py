@@ -20,19 +20,19 @@ MakeRepository = Callable[[Path, Mapping[str, str]], Path]
 POLLUTED = {
     "pyproject.toml": '[project]\nname = "polluted"\nversion = "1.0"\n[tool.pytest.ini_options]\ntestpaths = ["tests"]\n',
     "polluted.py": """\
-SCALES = [1]
+import logging
 
 
 def scale():
-    return SCALES[-1]
+    return logging.getLogger("polluted").level or 1
 
 
 def scaled(value, by):
     before = scale()
-    SCALES.append(by)
+    logging.getLogger("polluted").setLevel(by)
     result = value * by
     if before != scale():
-        SCALES.pop()
+        logging.getLogger("polluted").setLevel(before)
     return result
 
 

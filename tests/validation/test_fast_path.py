@@ -619,7 +619,7 @@ def test_a_bug_that_spoils_tests_of_another_file_is_left_to_whole_suites(real: R
     change, edits = real.asked(old, new)
     assert "tests/test_b.py::test_scaled" not in real.fast.index.select(change).tests
     proof = prove_candidate(real.suite, real.fast, candidate_id="c", change=change, edits=edits, audited=False)
-    assert proof.why_whole == "the bug leaves calc.STATE changed, which tests that do not execute it may see"
+    assert proof.why_whole == "the bug leaves calc.STATE['scale'] changed, which tests that do not execute it may see"
     assert "tests/test_b.py::test_scaled" in proof.verdict.fail_to_pass
 
 
