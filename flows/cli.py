@@ -277,6 +277,54 @@ def stats(directory: Path, *, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("datasets", metavar="DIR...", nargs=-1, required=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The release's folder; not there yet.")
+@click.option(
+    "--split", "shares", multiple=True, metavar="NAME=SHARE", help="Splits and shares of repositories (again for each)."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed deals repositories anew.")
+@click.option(
+    "--licence",
+    "licences",
+    multiple=True,
+    metavar="SPDX",
+    help="Allow only these licences (default: permissive ones).",
+)
+@click.option("--near", type=float, default=0.95, show_default=True, help="Similarity of duplicates; above 1 for none.")
+@_json_option
+def release(
+    datasets: tuple[str, ...],
+    *,
+    out: Path,
+    shares: tuple[str, ...],
+    seed: int,
+    licences: tuple[str, ...],
+    near: float,
+    as_json: bool,
+) -> None:
+    """Make a release of the datasets in DIR...: tasks that pass every gate, by split, in files that never change.
+
+    Gates leave out what has no allowed licence and what is there already; `rejected/` and the manifest say what and
+    why. Repositories are dealt to splits whole, by the hash of their names.
+
+    \b
+    Examples:
+      gymforge release boltons-tasks attrs-tasks --out tasks-1
+      gymforge release boltons-tasks --out tasks-2 --split train=0.8 --split test=0.2 --licence MIT --licence ISC
+    """  # noqa: D301 - \b is click's mark
+    from flows.release import make_release, release_settings
+    from flows.screens import open_progress, show_release
+
+    settings = release_settings(datasets, out=out, shares=shares, seed=seed, licences=licences, near=near)
+    with open_progress(quiet=as_json or not sys.stderr.isatty()):
+        manifest = make_release(settings)
+    if as_json:
+        _print_json(manifest.model_dump(mode="json")["release"])
+    else:
+        show_release(out, manifest)
+
+
+@main.command()
 @_DATASET
 @click.option("--sample", type=click.IntRange(min=1), help="Verify so many tasks, chosen by hash (default: all).")
 @_SANDBOX

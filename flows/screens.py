@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -19,8 +21,9 @@ from rich.table import Table
 from rich.tree import Tree
 
 from flows.progress import Silence, listening
-from schemas.manifest import FastPathAudit
+from schemas.manifest import FastPathAudit, ShardManifest
 from schemas.tasks import EditTarget, TaskInstance
+from task_registry.splits import Splits
 from validation.sandbox.select import Probe, ProbeStatus
 
 if TYPE_CHECKING:  # a screen needs none of the machinery whose results it shows
@@ -135,6 +138,26 @@ def show_tasks(tasks: Sequence[TaskSummary]) -> None:
             ", ".join(task.domain),
         )
     _console().print(table)
+
+
+def show_release(folder: Path, manifest: ShardManifest) -> None:
+    """What a release holds, and what stayed out."""
+    release = manifest.release
+    assert release is not None
+    console = _console()
+    files = len(release.shards)
+    console.print(f"{sum(release.tasks.values())} tasks in {files} files: {escape(str(folder))}", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("split", "tasks", "repositories"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    dealt = Splits(shares=release.shares, seed=release.splits_seed)
+    repos = Counter(dealt.split_of(repo) for repo in {one.repo for one in manifest.ingestions})
+    for split, tasks in release.tasks.items():
+        table.add_row(split, str(tasks), str(repos[split]))
+    console.print(table)
+    for gate, reasons in release.dropped.items():
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none stays out"
+        console.print(f"{gate}: {told}", highlight=False)
 
 
 def show_task(task: TaskInstance) -> None:

@@ -46,6 +46,8 @@ class Release(Model):
     """Gate that was not asked, and why."""
     shards: tuple[ReleasedShard, ...]
     """Files, by split in the order of `shares` and by id."""
+    rejected_shards: tuple[Shard, ...]
+    """Files of the tasks that were left out, with the reason of each."""
 
 
 class FastPathAudit(Model):
@@ -114,7 +116,12 @@ class ShardManifest(Model):
         released = self.release.shards if self.release and own else ()
         return (*(shard for one in own for shard in one.shards), *released)
 
+    def rejected_shards(self, repo: str | None = None) -> tuple[Shard, ...]:
+        """Files that can hold what did not become a task of a repository, or of any."""
+        own = [shard for one in self.ingestions if repo in {None, one.repo} for shard in one.rejected_shards]
+        return (*own, *(self.release.rejected_shards if self.release else ()))
+
     @property
     def shards(self) -> tuple[Shard, ...]:
         """All files that the manifest names."""
-        return (*self.task_shards(), *(shard for one in self.ingestions for shard in one.rejected_shards))
+        return (*self.task_shards(), *self.rejected_shards())

@@ -69,6 +69,10 @@ class DatasetLayout(NamedTuple):
         """One of the `count` files of a release's split."""
         return self.data / f"{split}-{index:05d}-of-{count:05d}.parquet"
 
+    def dropped_shard(self, index: int) -> Path:
+        """One of a release's shards of tasks that were left out."""
+        return self.rejected / f"dropped-{index:05d}.parquet"
+
     def run_record(self, repo: str, commit: str) -> Path:
         """What the run that finished a repository's ingestion took."""
         return self.runs / f"{ingestion_slug(repo, commit)}.json"

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 
 from schemas.errors import DatasetError
 from schemas.manifest import ReleasedShard, Shard
+from schemas.tasks import RejectedCandidate
 from storage.arrow_schema import TASK_SCHEMA
 from storage.durable import open_temporary, publish, refusals_named, sha256_of, temporary_name
 from storage.layout import DatasetLayout
 from storage.places import Place
-from storage.shards import ROWS_PER_GROUP, parquet_writer
+from storage.shards import ROWS_PER_GROUP, parquet_writer, write_rows
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 """Files have from half of this to twice as much, but for a split that has less in all."""
@@ -82,6 +83,11 @@ def write_release(
                 path = layout.released_shard(split, number, len(written))
                 found.append(_published(layout, one, path))
     return tuple(found)
+
+
+def write_dropped(layout: DatasetLayout, rows: Sequence[RejectedCandidate]) -> tuple[Shard, ...]:
+    """Write the tasks that were left out, with their reasons; no file where there are none."""
+    return write_rows(layout, rows, name=layout.dropped_shard) if rows else ()
 
 
 def _merged(sources: Sequence[Source], gone: Any) -> Iterator[Any]:

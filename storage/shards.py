@@ -72,6 +72,13 @@ def write_rejected(
     return _write(layout, rows, kind, max_bytes, lambda index: layout.rejected_shard(repo, commit, index))
 
 
+def write_rows(
+    layout: DatasetLayout, rows: Iterable[RejectedCandidate], *, name: Callable[[int], Path]
+) -> tuple[Shard, ...]:
+    """Write rejected candidates, sorted by id, under names of another kind; otherwise as `write_tasks`."""
+    return _write(layout, rows, _Kind(REJECTED_SCHEMA, RejectedCandidate, "candidate_id"), TARGET_SHARD_BYTES, name)
+
+
 class _Kind(NamedTuple):
     schema: pa.Schema
     model: type[Model]
@@ -113,7 +120,7 @@ def _write(
     for earlier, later in pairwise(packed):
         if earlier.key == later.key:
             raise DatasetError(f"{kind.key} {later.key} occurs twice in {layout.root}: ids must be unique.")
-    released = {shard.path: shard.sha256 for shard in read_manifest(layout).shards}
+    released = {shard.path: shard.sha256 for shard in read_manifest(layout).shards} if layout.manifest.exists() else {}
     with refusals_named(name(0)):
         name(0).parent.mkdir(exist_ok=True)
         written = _write_temporaries(packed, kind, max_bytes, name)

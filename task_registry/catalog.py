@@ -140,14 +140,9 @@ def get_task(directory: Path | str, instance_id: str) -> TaskInstance:
 def load_rejected(directory: Path | str, *, repo: str | None = None) -> Iterator[RejectedCandidate]:
     """What did not become a task, and why, lazily; raises as `load_tasks` does."""
     layout, manifest = _open(directory)
-    shards = [
-        shard
-        for ingestion in manifest.ingestions
-        if repo in {None, ingestion.repo}
-        for shard in ingestion.rejected_shards
-    ]
-    paths = _checked(layout, shards)
-    return (_read(RejectedCandidate, row, directory) for batch in read_batches(paths) for row in batch)
+    paths = _checked(layout, manifest.rejected_shards(repo))
+    rows = (row for batch in read_batches(paths) for row in batch if repo in {None, row["repo"]})
+    return (_read(RejectedCandidate, row, directory) for row in rows)
 
 
 def read_task(row: dict[str, Any], dataset: Path | str) -> TaskInstance:

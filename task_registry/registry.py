@@ -25,6 +25,7 @@ from storage.manifest import parse_manifest
 from storage.places import Place
 from task_registry.catalog import TaskSummary, read_task
 from task_registry.curriculum import stage_expression
+from task_registry.gates.gate import Facts
 from task_registry.splits import Splits
 
 _ID_COMMIT = 8
@@ -132,6 +133,14 @@ class Registry:
         )
         rows = self._collected(shown, f"the condition {where!r}").sort("instance_id").iter_rows(named=True)
         return [TaskSummary.model_validate(row) for row in rows]
+
+    def facts(self) -> list[Facts]:
+        """What gates look at in every task, by id."""
+        shown = self.scan().select(
+            *(pl.col(name) for name in Facts._fields if name != "entity"),
+            pl.col("provenance").struct.field("entity"),
+        )
+        return sorted(Facts(**row) for row in self._collected(shown, "the dataset").iter_rows(named=True))
 
     def sample(self, size: int, *, seed: int, where: str = "", weight: str = "") -> list[str]:
         """Ids of `size` tasks, or of all where there are fewer, drawn without putting back; sorted.

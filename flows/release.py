@@ -1,0 +1,175 @@
+"""Make a release: tasks of one or several datasets that pass every gate, in files of a fitting size, never changed."""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field, ValidationError
+
+from flows.progress import listener
+from schemas.errors import DatasetError, InvalidInput, StorageFailed
+from schemas.manifest import Ingestion, Release, ShardManifest
+from schemas.model import Model
+from schemas.tasks import RejectedCandidate
+from storage.durable import require_usable
+from storage.layout import DatasetLayout
+from storage.manifest import gymforge_version, open_for_reading, write_manifest
+from task_registry import Registry
+from task_registry.gates import GATES, Finding, GateSettings, gate
+from task_registry.splits import Splits
+
+
+class ReleaseSettings(Model):
+    datasets: tuple[str, ...] = Field(min_length=1)
+    """Folders or URLs."""
+    out: Path
+    """A folder that is not there yet."""
+    splits: Splits = Field(default_factory=Splits)
+    gates: GateSettings = Field(default_factory=GateSettings)
+
+
+class _Dropped(NamedTuple):
+    gate: str
+    finding: Finding
+
+
+def release_settings(
+    datasets: Sequence[str], *, out: Path, shares: Sequence[str], seed: int, licences: Sequence[str], near: float
+) -> ReleaseSettings:
+    """Settings from what the command line has: `shares` as `NAME=SHARE`; what is empty is the default.
+
+    Raises:
+        InvalidInput: one of them is wrong.
+    """
+    dealt: dict[str, float] = {}
+    for share in shares:
+        name, _, number = share.partition("=")
+        try:
+            dealt[name] = float(number)
+        except ValueError:
+            raise InvalidInput(f"--split {share} is not NAME=SHARE, as in train=0.9") from None
+        if not name.isidentifier() or not name.isascii():
+            raise InvalidInput(f"--split {share}: a split's name is letters, digits and underscores")
+    try:
+        splits = Splits(shares=dealt, seed=seed) if dealt else Splits(seed=seed)
+    except ValidationError as error:
+        raise InvalidInput(f"--split: {error.errors(include_url=False)[0]['msg']}") from error
+    gates = GateSettings(licences=tuple(licences), near=near) if licences else GateSettings(near=near)
+    return ReleaseSettings(datasets=tuple(datasets), out=out, splits=splits, gates=gates)
+
+
+def make_release(settings: ReleaseSettings) -> ShardManifest:
+    """Ask every gate, and write what is left; the same datasets and settings give the same bytes.
+
+    The folder appears when all is in it: a release that was begun and not finished is no release, and the same command
+    begins anew.
+
+    Raises:
+        InvalidInput: the folder is there already.
+        DatasetError, DatasetDamaged: a dataset cannot be read, or is a release already.
+        MissingExtra: a library that a gate needs is not installed.
+        StorageFailed: the file system refuses.
+    """
+    from storage.release import Source, write_dropped, write_release
+
+    out = settings.out.resolve()
+    if out.exists():
+        raise InvalidInput(f"{out} is there already, and releases are never changed. Name a new folder with --out.")
+    require_usable(out.parent, instead="name another folder with --out")
+    for dataset in settings.datasets:
+        if "://" not in dataset:
+            open_for_reading(Path(dataset))
+    registry = Registry.open(*settings.datasets, splits=settings.splits)
+    if any(not held.ingestion.shards and held.shards for held in registry.held):
+        raise DatasetError("One of the datasets is a release already. Release the datasets that it was made of.")
+    listener().stage("gates")
+    dropped = _ask_gates(registry, settings.gates)
+    listener().stage("write")
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    layout = DatasetLayout(unfinished)
+    try:
+        layout.root.mkdir()
+        shards = write_release(
+            layout,
+            [Source(held.place, shard, held.ingestion.repo) for held in registry.held for shard in held.shards],
+            splits=tuple(settings.splits.shares),
+            split_of=settings.splits.split_of,
+            dropped=dropped.keys(),
+        )
+        rejected = write_dropped(layout, _rejected_rows(registry, dropped))
+        manifest = ShardManifest(
+            gymforge_version=gymforge_version(),
+            ingestions=_ingestions(registry, dropped),
+            release=Release(
+                sources=tuple(sorted(registry.versions.values())),
+                shares=settings.splits.shares,
+                splits_seed=settings.splits.seed,
+                tasks={
+                    split: sum(shard.rows for shard in shards if shard.split == split)
+                    for split in settings.splits.shares
+                },
+                dropped=_counted(dropped),
+                not_checked={},
+                shards=shards,
+                rejected_shards=rejected,
+            ),
+        )
+        write_manifest(layout, manifest)
+        layout.root.rename(out)
+    except OSError as error:
+        raise StorageFailed(f"cannot write {out}: {error.strerror}. Free space, or name another folder.") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return manifest
+
+
+def _ask_gates(registry: Registry, settings: GateSettings) -> Mapping[str, _Dropped]:
+    left = {task.instance_id: task for task in registry.facts()}
+    dropped: dict[str, _Dropped] = {}
+    for name in GATES:
+        found = gate(name)(tuple(left.values()), settings)
+        for instance_id, finding in found.items():
+            del left[instance_id]
+            dropped[instance_id] = _Dropped(name, finding)
+        listener().fact(f"{name}: {len(found)} tasks stay out, {len(left)} are left")
+    return dropped
+
+
+def _ingestions(registry: Registry, dropped: Mapping[str, _Dropped]) -> tuple[Ingestion, ...]:
+    """What the manifests say of each repository, with what the release has of it."""
+    left = Counter((one.repo, one.base_commit) for one in registry.facts() if one.instance_id not in dropped)
+    return tuple(
+        ingestion.model_copy(
+            update={"shards": (), "rejected_shards": (), "tasks": left[ingestion.repo, ingestion.commit]}
+        )
+        for ingestion in (held.ingestion for held in registry.held)
+    )
+
+
+def _counted(dropped: Mapping[str, _Dropped]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {name: Counter() for name in GATES}
+    for one in dropped.values():
+        counts[one.gate][one.finding.reason] += 1
+    return {name: dict(sorted(found.items())) for name, found in counts.items()}
+
+
+def _rejected_rows(registry: Registry, dropped: Mapping[str, _Dropped]) -> list[RejectedCandidate]:
+    return [
+        RejectedCandidate(
+            repo=facts.repo,
+            base_commit=facts.base_commit,
+            candidate_id=facts.instance_id,
+            strategy=facts.strategy,
+            path="",
+            entity=facts.entity,
+            stage="release",
+            reason=f"{dropped[facts.instance_id].gate}_{dropped[facts.instance_id].finding.reason}",
+            detail=dropped[facts.instance_id].finding.detail,
+            bug_patch=facts.bug_patch,
+        )
+        for facts in registry.facts()
+        if facts.instance_id in dropped
+    ]

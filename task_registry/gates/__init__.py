@@ -1,0 +1,23 @@
+"""Quality gates of a release: each says which tasks stay out, and why. A new one is a file and a row in the table."""
+
+from importlib import import_module
+from types import MappingProxyType
+
+from task_registry.gates.gate import Facts, Finding, Gate, GateSettings
+
+GATES = MappingProxyType(
+    {
+        "licence": "task_registry.gates.licences:check",
+        "duplicate": "task_registry.gates.duplicates:check",
+    }
+)
+"""Name to function, in the order in which they are asked: a task that one keeps out is not shown to the next."""
+
+__all__ = ["GATES", "Facts", "Finding", "Gate", "GateSettings", "gate"]
+
+
+def gate(name: str) -> Gate:
+    """The gate with a name of the table."""
+    module, _, function = GATES[name].partition(":")
+    found: Gate = getattr(import_module(module), function)
+    return found

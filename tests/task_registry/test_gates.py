@@ -1,0 +1,129 @@
+"""Gates of a release: what stays out, and why."""
+
+import random
+import sys
+
+import pytest
+
+from schemas.errors import MissingExtra
+from task_registry.gates import GATES, Facts, GateSettings, gate
+from task_registry.gates.duplicates import check as duplicates
+from task_registry.gates.licences import check as licences
+from task_registry.gates.licences import is_allowed
+
+PATCH = """\
+diff --git a/{path} b/{path}
+--- a/{path}
++++ b/{path}
+@@ -{line},4 +{line},4 @@ def total(values):
+     found = 0
+     for value in values:
+-        found += value * {old}
++        found -= value * {old}
+     return found
+"""
+SETTINGS = GateSettings()
+
+
+def facts(number: int, **changes: str) -> Facts:
+    patch = PATCH.format(path="s.py", line=number, old=f"factor_{number}")
+    fields = {
+        "instance_id": f"acme__maps.01234567.op__{number:010x}",
+        "repo": "acme/maps",
+        "base_commit": "01234567",
+        "license_spdx": "MIT",
+        "strategy": "op",
+        "entity": "total",
+        "bug_patch": patch,
+        "problem_statement": f"`total([{number}])` gives {-number}; I expected {number}.",
+    }
+    return Facts(**(fields | changes))
+
+
+def test_every_gate_of_the_table_lets_plain_tasks_pass() -> None:
+    tasks = [facts(number) for number in range(20)]
+    for name in GATES:
+        assert gate(name)(tasks, SETTINGS) == {}
+
+
+LICENCES = {
+    "MIT": "",
+    "Apache-2.0": "",
+    "MIT OR GPL-3.0-only": "",
+    "MIT AND Apache-2.0": "",
+    "(MIT AND BSD-3-Clause) OR GPL-2.0-only": "",
+    "Apache-2.0 WITH LLVM-exception": "",
+    "MIT AND GPL-3.0-only": "not_allowed",
+    "GPL-3.0-or-later": "not_allowed",
+    "GPL-2.0-only WITH Classpath-exception-2.0": "not_allowed",
+    "LicenseRef-mine": "not_allowed",
+    "MIT OR": "not_allowed",
+    "no expression at all": "not_allowed",
+    "NOASSERTION": "unknown",
+    "NONE": "unknown",
+    "": "unknown",
+}
+
+
+@pytest.mark.parametrize("expression", LICENCES)
+def test_only_allowed_licences_pass(expression: str) -> None:
+    task = facts(1, license_spdx=expression)
+    found = licences([task], SETTINGS)
+    assert (found[task.instance_id].reason if found else "") == LICENCES[expression]
+
+
+def test_a_user_says_which_licences_are_allowed() -> None:
+    allowed = GateSettings(licences=("GPL-3.0-only", "NOASSERTION"))
+    tasks = [facts(1, license_spdx="GPL-3.0-only"), facts(2, license_spdx="NOASSERTION"), facts(3)]
+    assert [*licences(tasks, allowed)] == [tasks[2].instance_id]
+    assert is_allowed("X-mine", frozenset({"X-mine"}))
+
+
+def reasons(*tasks: Facts, settings: GateSettings = SETTINGS) -> dict[int, str]:
+    found = duplicates(tasks, settings)
+    return {int(name.rpartition("__")[2], 16): finding.reason for name, finding in found.items()}
+
+
+def test_of_equal_bugs_the_first_is_kept() -> None:
+    elsewhere = PATCH.format(path="other/place.py", line=700, old="factor_1").replace("         found", "     found")
+    assert reasons(facts(1), facts(2, bug_patch=facts(1).bug_patch), facts(3)) == {2: "same_bug"}
+    assert reasons(facts(1), facts(2, bug_patch=elsewhere)) == {2: "same_bug"}
+    assert reasons(facts(1), facts(2, bug_patch=elsewhere, repo="fork/maps")) == {2: "copied_bug"}
+
+
+def test_of_equal_texts_the_first_is_kept() -> None:
+    text = facts(1).problem_statement
+    assert reasons(facts(1), facts(2, problem_statement=f" {text}\n\n")) == {2: "same_text"}
+
+
+def test_what_is_nearly_the_same_is_found_at_the_similarity_that_is_asked_for() -> None:
+    words = [f"word{number}" for number in range(200)]
+    text, near = " ".join(words), " ".join(["other", *words[1:]])
+    tasks = facts(1, problem_statement=text), facts(2, problem_statement=near), facts(3)
+    assert reasons(*tasks) == {2: "near_text"}
+    assert reasons(*tasks, settings=GateSettings(near=0.999)) == {}
+    assert reasons(*tasks, settings=GateSettings(near=1.5)) == {}
+    lines = "".join(f"+line {number}\n" for number in range(200))
+    tasks = facts(1, bug_patch=lines), facts(2, bug_patch=lines + "+more\n"), facts(3)
+    assert reasons(*tasks) == {2: "near_bug"}
+
+
+def test_different_bugs_in_one_line_are_no_duplicates() -> None:
+    other = facts(1).bug_patch.replace("found -= value", "found *= value")
+    assert reasons(facts(1), facts(2, bug_patch=other)) == {}
+
+
+def test_the_order_of_tasks_changes_nothing() -> None:
+    tasks = [facts(number % 7 + 1)._replace(instance_id=facts(number).instance_id) for number in range(30)]
+    expected = duplicates(tasks, SETTINGS)
+    assert len(expected) == 23
+    for seed in range(5):
+        random.Random(seed).shuffle(tasks)
+        assert duplicates(tasks, SETTINGS) == expected
+
+
+@pytest.mark.parametrize(("module", "name"), [("license_expression", "licence"), ("datasketch", "duplicate")])
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=r"pip install 'gymforge\[release\]'"):
+        gate(name)([facts(1, license_spdx="MIT OR ISC")], SETTINGS)
