@@ -95,7 +95,7 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
         shards = write_release(
             layout,
             [Source(held.place, shard, held.ingestion.repo) for held in registry.held for shard in held.shards],
-            splits=tuple(settings.splits.shares),
+            splits=sorted(settings.splits.shares),
             split_of=settings.splits.split_of,
             dropped=dropped.keys(),
         )
@@ -109,7 +109,7 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
                 splits_seed=settings.splits.seed,
                 tasks={
                     split: sum(shard.rows for shard in shards if shard.split == split)
-                    for split in settings.splits.shares
+                    for split in sorted(settings.splits.shares)
                 },
                 dropped=_counted(dropped),
                 not_checked={},

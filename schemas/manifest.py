@@ -45,7 +45,7 @@ class Release(Model):
     not_checked: Mapping[str, str]
     """Gate that was not asked, and why."""
     shards: tuple[ReleasedShard, ...]
-    """Files, by split in the order of `shares` and by id."""
+    """Files, by split and by id."""
     rejected_shards: tuple[Shard, ...]
     """Files of the tasks that were left out, with the reason of each."""
 

@@ -20,7 +20,7 @@ class Splits(Model):
     """
 
     shares: Mapping[str, float] = Field(default={"train": 0.9, "validation": 0.05, "test": 0.05})
-    """Split to its share of repositories, in order; together 1."""
+    """Split to its share of repositories; together 1. Their order is no matter."""
     seed: int = 0
     """Another seed deals the repositories anew."""
 
@@ -37,7 +37,7 @@ class Splits(Model):
         digest = hashlib.sha256(f"split\0{self.seed}\0{repo.lower()}".encode()).digest()
         point, reached = int.from_bytes(digest[:8], "big") / _UNIT, 0.0
         chosen = ""
-        for name, share in self.shares.items():
+        for name, share in sorted(self.shares.items()):
             chosen = name if share or not chosen else chosen
             reached += share
             if share and point < reached:

@@ -53,8 +53,8 @@ def measure(
 
     Facts of each: `missing` (failing tests that are not in the report), `errors` (those in error, not failed),
     `skipped` (tests that pass on the clean tree and are skipped with the bug, which breaks nothing), `over_limit`
-    (tests that took longer than the product allows a test, and how long), `differing` (tests that failed in one of two
-    runs). The number of workers changes nothing, so it is not in the file's name.
+    (tests that took longer than the product allows a test to take, burn or wait, and how long), `differing` (tests that
+    failed in one of two runs). The number of workers changes nothing, so it is not in the file's name.
 
     Raises:
         GymforgeError: the suite does not run, or sandboxes die.
@@ -196,7 +196,11 @@ class Oracle(Verifier):
     def _facts(self, ran: Ran) -> dict[str, tuple[str, ...]]:
         baseline = self._subject.baseline
         limits_s = {
-            test: min(limit_s, baseline.test_cpu_limits_s.get(test, limit_s))
+            test: min(
+                limit_s,
+                baseline.test_cpu_limits_s.get(test, limit_s),
+                baseline.test_idle_limits_s.get(test, limit_s),
+            )
             for test, limit_s in baseline.test_limits_s.items()
         }
         tests = sorted(self.tests.items())

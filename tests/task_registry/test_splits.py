@@ -29,6 +29,12 @@ def test_splits_have_their_shares() -> None:
     assert found != [Splits(shares=splits.shares, seed=1).split_of(f"owner/{number}") for number in range(5000)]
 
 
+def test_the_order_of_shares_is_no_matter() -> None:
+    shares = {"train": 0.5, "validation": 0.3, "test": 0.2}
+    others = Splits(shares=dict(reversed(shares.items())))
+    assert all(Splits(shares=shares).split_of(str(one)) == others.split_of(str(one)) for one in range(200))
+
+
 def test_names_that_differ_in_case_are_one_repository() -> None:
     assert all(Splits(seed=seed).split_of("Acme/Maps") == Splits(seed=seed).split_of("acme/maps") for seed in range(50))
 

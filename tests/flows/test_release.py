@@ -1,0 +1,175 @@
+"""`gymforge release`: what passes the gates, in files that never change, or no folder at all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from flows.cli import main
+from flows.release import ReleaseSettings, make_release
+from schemas.errors import DatasetError, GymforgeError, InvalidInput
+from schemas.tasks import TaskInstance
+from storage.manifest import open_for_reading, read_manifest
+from task_registry import Registry, load_rejected, load_tasks
+from task_registry.splits import Splits
+
+MakeTask = Callable[..., TaskInstance]
+WriteDataset = Callable[[Path, TaskInstance], None]
+HALVES = Splits(shares={"train": 0.5, "test": 0.5})
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture
+def folders(tmp_path: Path, make_task: MakeTask, write_dataset: WriteDataset) -> list[str]:
+    """A dataset for each of six repositories; the last has the bug of the first, the fifth another licence."""
+    found = []
+    for number in range(6):
+        bug = make_task(0 if number == 5 else number).bug_patch
+        commit = f"{number:08x}" * 5
+        task = make_task(
+            number,
+            repo=f"acme/r{number}",
+            base_commit=commit,
+            instance_id=f"acme__r{number}.{commit[:8]}.op_change__{number:010x}",
+            bug_patch=bug,
+            license_spdx="GPL-3.0-only" if number == 4 else "MIT",
+            problem_statement=f"What number {number} says of it is {'very ' * number}wrong.",
+        )
+        write_dataset(tmp_path / f"d{number}", task)
+        found.append(str(tmp_path / f"d{number}"))
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_release_is_a_dataset_of_what_passes(tmp_path: Path, folders: list[str]) -> None:
+    out = tmp_path / "release"
+    manifest = make_release(ReleaseSettings(datasets=tuple(folders), out=out, splits=HALVES))
+    release = manifest.release
+    assert release is not None
+    assert release.dropped == {"licence": {"not_allowed": 1}, "duplicate": {"copied_bug": 1}}
+    assert sum(release.tasks.values()) == 4
+    assert open_for_reading(out).root == out
+    assert read_manifest(open_for_reading(out)) == manifest
+    tasks = list(load_tasks(out))
+    assert {task.repo for task in tasks} == {f"acme/r{number}" for number in range(4)}
+    assert tasks == sorted(tasks, key=lambda task: (HALVES.split_of(task.repo), task.instance_id))
+    registry = Registry.open(out)
+    assert {one.split for one in registry.summaries()} <= {"train", "test"}
+    for shard in release.shards:
+        assert registry.ids(f"split = '{shard.split}'")[0] == shard.first_id
+    assert registry.get(tasks[0].instance_id) == tasks[0]
+    assert list(registry.tasks()) == tasks
+    out_of_it = {row.repo: (row.stage, row.reason, row.detail) for row in load_rejected(out)}
+    assert out_of_it["acme/r4"] == ("release", "licence_not_allowed", "GPL-3.0-only")
+    assert out_of_it["acme/r5"][1] == "duplicate_copied_bug"
+    assert [ingestion.tasks for ingestion in manifest.ingestions] == [1, 1, 1, 1, 0, 0]
+
+
+def test_the_same_datasets_give_the_same_bytes_in_any_order(tmp_path: Path, folders: list[str]) -> None:
+    for name, datasets in (("one", folders), ("two", folders[::-1])):
+        make_release(ReleaseSettings(datasets=tuple(datasets), out=tmp_path / name))
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_release_is_never_changed_nor_released_again(tmp_path: Path, folders: list[str]) -> None:
+    out = tmp_path / "release"
+    make_release(ReleaseSettings(datasets=tuple(folders), out=out))
+    before = contents(out)
+    with pytest.raises(InvalidInput, match="is there already, and releases are never changed"):
+        make_release(ReleaseSettings(datasets=tuple(folders), out=out))
+    with pytest.raises(DatasetError, match="is a release already"):
+        make_release(ReleaseSettings(datasets=(str(out),), out=tmp_path / "again"))
+    from storage.manifest import open_for_writing
+
+    with pytest.raises(DatasetError, match="is a release, to which nothing is added"), open_for_writing(out):
+        pass
+    assert contents(out) == before
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_release_that_fails_leaves_nothing(
+    tmp_path: Path, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.release
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(flows.release, "write_manifest", fail)
+    with pytest.raises(GymforgeError, match="No space left on device"):
+        make_release(ReleaseSettings(datasets=tuple(folders), out=tmp_path / "release"))
+    assert {path.name for path in tmp_path.iterdir()} == {Path(one).name for one in folders}
+
+
+@pytest.mark.slow
+def test_a_release_that_is_killed_is_none_and_begins_anew(tmp_path: Path, folders: list[str]) -> None:
+    out = tmp_path / "release"
+    command = [sys.executable, "-c", "from flows.entry import main; main()", "release", *folders, "--out", str(out)]
+    for delay_s in (0.3, 1.2, 1.6, 2.0, 2.4):
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(delay_s)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if out.exists():
+            break
+    if not out.exists():
+        subprocess.run(command, check=True, capture_output=True)
+    make_release(ReleaseSettings(datasets=tuple(folders), out=tmp_path / "other"))
+    assert contents(out) == contents(tmp_path / "other")
+
+
+def test_the_command_says_what_it_did(tmp_path: Path, folders: list[str]) -> None:
+    out = tmp_path / "release"
+    said = call("release", *folders, "--out", str(out), "--split", "train=0.5", "--split", "test=0.5")
+    assert said.exit_code == 0, said.output
+    assert "4 tasks in" in said.output
+    assert "licence: 1 not_allowed" in said.output
+    again = call(
+        "release",
+        *folders,
+        "--out",
+        str(tmp_path / "all"),
+        "--licence",
+        "MIT",
+        "--licence",
+        "GPL-3.0-only",
+        "--near",
+        "2",
+        "--json",
+    )
+    assert sum(json.loads(again.output)["tasks"].values()) == 5
+    listed = call("tasks", str(out), "--where", "split = 'train'", "--json")
+    assert {one["split"] for one in json.loads(listed.output)} <= {"train"}
+    assert "4 tasks" in call("stats", str(out)).output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--split", "train"],
+        ["--split", "train=0.5"],
+        ["--split", "train=2", "--split", "test=-1"],
+        ["--split", "tr/ain=1"],
+        ["--split", "train=nan"],
+    ],
+)
+def test_bad_options_are_one_clear_error(tmp_path: Path, folders: list[str], arguments: list[str]) -> None:
+    refused = call("release", folders[0], "--out", str(tmp_path / "release"), *arguments)
+    assert refused.exit_code == 2
+    assert refused.output.startswith("gymforge: --split")
+    assert not (tmp_path / "release").exists()
