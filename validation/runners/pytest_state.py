@@ -5,12 +5,14 @@ classes and of what these hold, a few steps deep; the names of all other modules
 variables, folder, path. A test that breaks halfway leaves there what it would have put back.
 
 What is found has a name: `module.name`, `module.Class.name`, `module.name['key']`, `module.name.attribute`;
-`module.name[*]` stands for the set of a dictionary's keys. No code of the repository's is called to look at it.
+`module.name[*]` stands for the set of a dictionary's keys, and a list, set or function for all that it holds. No code
+of the repository's is called to look at it.
 """
 
 import os
 import sys
 import types
+from operator import is_
 
 DEPTH = 3
 """Steps from a module's name into what it holds."""
@@ -18,8 +20,9 @@ MOST_ITEMS = 1000
 """Of a container: of a larger one only the size is looked at."""
 MOST_NAMES = 5000
 LONGEST_KEY = 80
-PLAIN = (int, float, complex, bool, str, bytes, type(None))
-ORDERED = (list, tuple)
+PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+CLOSED = PLAIN | {types.BuiltinFunctionType, types.ModuleType, property, staticmethod, classmethod}
+"""What nothing is looked for in."""
 LAZY = frozenset({"__annotations__", "__builtins__", "__doc__", "__slotnames__", "__warningregistry__"})
 """Names that Python itself fills in late."""
 TOOLS = frozenset(
@@ -29,6 +32,8 @@ TOOLS = frozenset(
 LIBRARY = " (library)"
 """What is added to names that are not the repository's."""
 PYTESTS_OWN = "PYTEST_CURRENT_TEST"
+ATTRIBUTE, KEY, WHOLE = ".%s", "[%s]", ""
+"""How what is inside of a thing is named after it; `WHOLE` where it is named as the thing itself."""
 
 
 class State:
@@ -46,112 +51,167 @@ class State:
                 self.own[name] = module
             elif name.partition(".")[0] not in TOOLS and not name.startswith("pytest_"):
                 self.foreign[name] = content.copy()
-        self.held = []  # type: list[object]
-        """Whatever is told by its identity: while it is held, nothing else has the same."""
-        self.before = self.look()
+        self.process = process()
+        self.parts = []  # type: list[Part]
+        self.known = set()  # type: set[int]
+        for name in sorted(self.own):
+            self.enter(self.own[name], Path(None, name), DEPTH)
+
+    def enter(self, value, path, depth):
+        """Note what a thing holds, and what that holds; it is held itself, so that no other has its identity."""
+        if id(value) in self.known:
+            return
+        self.known.add(id(value))
+        for style, content in self.contents(value):
+            self.parts.append(Part(value, path, style, content))
+            if depth or issubclass(type(value), type):
+                inside = content.items() if style is not WHOLE else enumerate(content)
+                for key, member in inside:
+                    if type(member) not in CLOSED:
+                        # A class is no step: it is where a module has its names.
+                        deeper = depth if issubclass(type(member), type) else depth - 1
+                        self.enter(member, path if style is WHOLE else Path(path, style, key), deeper)
+
+    def contents(self, value):
+        """Pairs of style and content: a dictionary by name or key, a list where the whole is what is named."""
+        try:
+            return list(self.looked_into(value))
+        except Exception:  # whatever a class does to its objects
+            return []
+
+    def looked_into(self, value):
+        kind = type(value)
+        if kind is types.FunctionType:
+            content = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+            yield WHOLE, [*content, *value.__dict__.values(), len(value.__dict__)]
+        elif kind is types.ModuleType:
+            yield ATTRIBUTE, value.__dict__.copy()
+        elif issubclass(kind, type):
+            if type.__getattribute__(value, "__module__") in self.own:
+                yield ATTRIBUTE, dict(type.__getattribute__(value, "__dict__"))
+        else:
+            if issubclass(kind, dict):
+                is_small = dict.__len__(value) <= MOST_ITEMS
+                yield (KEY, dict.copy(value)) if is_small else (WHOLE, [dict.__len__(value)])
+            elif issubclass(kind, (list, tuple, set, frozenset)):
+                yield WHOLE, items(value)
+            if kind.__module__ in self.own:
+                yield ATTRIBUTE, attributes(value)
 
     def changed(self):
         """Names of what is not as it was, sorted; what was loaded since is not looked at."""
-        now = self.look()
-        names = {name for name, value in self.before.items() if now.get(name) != value} | (set(now) - set(self.before))
+        names = {name for name, value in process().items() if value != self.process[name]}
+        names |= {name for name, module in self.own.items() if sys.modules.get(name) is not module}
+        for part in self.parts:
+            now = next((content for style, content in self.contents(part.value) if style is part.style), None)
+            names.update(part.changes(now))
         for name, before in self.foreign.items():
             content = getattr(sys.modules.get(name), "__dict__", None)
             if content is None:
                 names.add(name + LIBRARY)
-                continue
-            for key, value in before.items():
-                if content.get(key, self) is not value and key not in LAZY:
-                    names.add("%s.%s%s" % (name, key, LIBRARY))
+            elif not same_values(before, content):
+                kept = [key for key, value in before.items() if content.get(key, self) is not value]
+                names.update("%s.%s%s" % (name, key, LIBRARY) for key in kept if key not in LAZY)
         return sorted(names)[:MOST_NAMES]
 
-    def look(self):
-        seen = {
-            "os.environ": {name: value for name, value in os.environ.items() if name != PYTESTS_OWN},
-            "the current folder": folder(),
-            "sys.path": list(sys.path),
-        }  # type: dict[str, object]
-        classes = set()  # type: set[int]
-        for name, module in self.own.items():
-            seen[name] = id(sys.modules.get(name))
-            for key, value in list(vars(module).items()):
-                if key not in LAZY and not issubclass(type(value), types.ModuleType):
-                    self.look_at(seen, classes, name, "%s.%s" % (name, key), value, DEPTH)
-        return seen
 
-    def look_at(self, seen, classes, module, name, value, depth):
-        """Enter what a name stands for, and, by names of their own, what that holds."""
-        kind = type(value)
-        try:
-            if issubclass(kind, type):
-                self.hold(seen, name, value)
-                if id(value) not in classes and type.__getattribute__(value, "__module__") == module:
-                    classes.add(id(value))
-                    for key, member in list(type.__getattribute__(value, "__dict__").items()):
-                        if key not in LAZY:
-                            self.look_at(seen, classes, module, "%s.%s" % (name, key), member, depth)
-            elif depth and issubclass(kind, dict) and dict.__len__(value) <= MOST_ITEMS:
-                self.hold(seen, name, value)
-                seen[name + "[*]"] = [self.summary(key, 0) for key in dict.keys(value)]
-                for key, member in list(dict.items(value)):
-                    told = repr(key)[:LONGEST_KEY] if type(key) in PLAIN else str(id(key))
-                    self.look_at(seen, classes, module, "%s[%s]" % (name, told), member, depth - 1)
-                self.look_at_attributes(seen, classes, module, name, value, depth)
-            elif depth and kind.__module__ in self.own:
-                seen[name] = self.summary(value, depth, of_attributes=False)
-                self.look_at_attributes(seen, classes, module, name, value, depth)
-            else:
-                seen[name] = self.summary(value, depth)
-        except Exception:  # whatever a class does to its objects
-            self.hold(seen, name, value)
+class Path:
+    """The way from a module to a thing, told as text only where it is asked for."""
 
-    def look_at_attributes(self, seen, classes, module, name, value, depth):
-        for key, member in attributes(value):
-            self.look_at(seen, classes, module, "%s.%s" % (name, key), member, depth - 1)
+    __slots__ = ("key", "parent", "style")
 
-    def hold(self, seen, name, value):
-        self.held.append(value)
-        seen[name] = id(value)
+    def __init__(self, parent, style, key=None):
+        self.parent = parent
+        self.style = style
+        self.key = key
 
-    def summary(self, value, depth, of_attributes=True):
-        """What is equal as long as the value is the same, and holds the same."""
-        kind = type(value)
-        if kind in PLAIN:
-            return kind, value
-        self.held.append(value)
-        if not depth or issubclass(kind, type):
-            return id(value)
-        content = []  # type: list[object]
-        if kind is types.FunctionType:
-            content = [value.__defaults__, value.__kwdefaults__, value.__dict__]
-        elif issubclass(kind, (list, tuple, set, frozenset, dict)):
-            content = items(value)
-        if of_attributes and kind.__module__ in self.own:
-            content += [part for pair in attributes(value) for part in pair]
-        return id(value), [self.summary(one, depth - 1) for one in content]
+    def __str__(self):
+        if self.parent is None:
+            return self.style
+        return str(self.parent) + self.style % told(self.style, self.key)
+
+
+class Part:
+    """One thing, and what it held."""
+
+    __slots__ = ("before", "path", "style", "value")
+
+    def __init__(self, value, path, style, before):
+        self.value = value
+        self.path = path
+        self.style = style
+        self.before = before
+
+    def changes(self, now):
+        """Names of what differs."""
+        if now is None:
+            return [str(self.path)]
+        if self.style is WHOLE:
+            alike = len(now) == len(self.before) and all(map(same, now, self.before))
+            return [] if alike else [str(self.path)]
+        if same_values(self.before, now):
+            return []
+        before, found = self.before, []
+        if self.style is KEY:
+            if len(before) != len(now) or not all(map(same, before, now)):
+                found.append(str(self.path) + "[*]")
+            # Keys of other types are compared by code of theirs.
+            before, now = plainly_keyed(before), plainly_keyed(now)
+        else:
+            found += ["%s.%s" % (self.path, key) for key in set(before) ^ set(now) if key not in LAZY]
+        for key, value in before.items():
+            if key in now and not same(value, now[key]) and key not in LAZY:
+                found.append(str(self.path) + self.style % told(self.style, key))
+        return found
+
+
+def plainly_keyed(content):
+    return {key: value for key, value in content.items() if type(key) in PLAIN}
+
+
+def told(style, key):
+    if style is ATTRIBUTE:
+        return key
+    return repr(key)[:LONGEST_KEY] if type(key) in PLAIN else "a key that is a %s" % type(key).__name__
+
+
+def same(one, other):
+    return one is other or (type(one) in PLAIN and type(one) is type(other) and one == other)
+
+
+def same_values(before, now):
+    """Whether two dictionaries are alike at first sight."""
+    return len(before) == len(now) and all(map(is_, before, now)) and all(map(is_, before.values(), now.values()))
+
+
+def process():
+    return {
+        "os.environ": {name: value for name, value in os.environ.items() if name != PYTESTS_OWN},
+        "the current folder": folder(),
+        "sys.path": list(sys.path),
+    }
 
 
 def items(value):
-    """What a container holds; only the size of a large one."""
-    kind = next(one for one in (list, tuple, set, frozenset, dict) if issubclass(type(value), one))
+    """What a list, tuple or set holds; only the size of a large one."""
+    kind = next(one for one in (list, tuple, set, frozenset) if issubclass(type(value), one))
     if kind.__len__(value) > MOST_ITEMS:
         return [kind.__len__(value)]
-    if kind is dict:
-        return [one for pair in dict.items(value) for one in pair]
     content = list(kind.__iter__(value))
-    return content if kind in ORDERED else sorted(content, key=id)
+    return content if kind in (list, tuple) else sorted(content, key=id)
 
 
 def attributes(value):
     """Names and values of an object's own attributes, those in slots as well."""
     try:
-        found = list(object.__getattribute__(value, "__dict__").items())
+        found = dict(object.__getattribute__(value, "__dict__"))
     except AttributeError:
-        found = []
+        found = {}
     for kind in type(value).__mro__:
         for name, member in list(kind.__dict__.items()):
             if type(member) is types.MemberDescriptorType:
                 try:
-                    found.append((name, member.__get__(value)))
+                    found[name] = member.__get__(value)
                 except AttributeError:
                     pass  # it has no value yet
     return found
