@@ -139,6 +139,11 @@ def _test_cpu_limits_s(reports: Sequence[TestReport]) -> Mapping[str, float]:
     return {test: round(_work_limit_s(max(times)) + slack_s, 3) for test, times in sorted(seen.items())}
 
 
+def suite_s(baseline: Baseline) -> float:
+    """Seconds that the whole suite takes on the clean tree, in the slower of the baseline's timed runs."""
+    return (baseline.suite_limit_s - SUITE_LIMIT_SLACK_S) / SUITE_LIMIT_FACTOR
+
+
 def _work_limit_s(seconds: float) -> float:
     return min(TEST_LIMIT_FACTOR * seconds, LONG_CPU_LIMIT_FACTOR * seconds + LONG_CPU_LIMIT_SLACK_S)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from schemas.errors import SandboxFailed
 from schemas.reports import Baseline, Outcome, Rejection, TestReport, Verdict, VerdictStatus
+from validation.baseline import suite_s
 from validation.channel import SuiteRun
 from validation.impact import Change, ImpactIndex, Selection
 from validation.sandbox.protocol import MIB
@@ -184,7 +185,9 @@ class _Judgement:
             self.require_passing(self.selection.tests, scale=ALONE_LIMIT_FACTOR)
             return self.timed_out("the suite goes over its limit")
         if run.lingered and not self.baseline.lingers:
-            run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR, exit_grace_s=LONG_EXIT_GRACE_S)
+            # In the suite, what was left running has had the time of all tests that follow to come to its end.
+            more_s = suite_s(self.baseline)
+            run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR, exit_more_s=more_s)
             if run.lingered or run.report.timed_out:
                 self.require_passing(self.selection.tests, scale=ALONE_LIMIT_FACTOR)
                 return self.timed_out("the test process does not end after its last test")
@@ -281,7 +284,7 @@ class _Judgement:
         selection: Selection,
         *,
         scale: float,
-        exit_grace_s: float | None = None,
+        exit_more_s: float = 0.0,
         edits: Mapping[str, bytes] | None = None,
         explain: Sequence[str] = (),
     ) -> SuiteRun:
@@ -290,10 +293,16 @@ class _Judgement:
             files=selection.nodes,
             select=selection.tests,
             load_cpu_limit_s=scale * load_s,
-            exit_grace_s=exit_grace_s or (EXIT_GRACE_OF_LINGERING_S if self.baseline.lingers else EXIT_GRACE_S),
+            exit_grace_s=EXIT_GRACE_OF_LINGERING_S if self.baseline.lingers else EXIT_GRACE_S,
             explain=explain,
             state=server is self.fast.finder,
         )
+        if exit_more_s:
+            options = options._replace(
+                exit_grace_s=LONG_EXIT_GRACE_S + exit_more_s,
+                exit_cpu_limit_s=options.exit_cpu_limit_s and options.exit_cpu_limit_s + exit_more_s,
+                exit_idle_limit_s=options.exit_idle_limit_s and options.exit_idle_limit_s + exit_more_s,
+            )
         self.executions += 1
         self.newest = (selection, scale)
         try:

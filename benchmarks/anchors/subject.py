@@ -20,6 +20,7 @@ from schemas.repo import EnvironmentInfo, RepoProfile, RepoRef
 from schemas.reports import Baseline
 from storage.durable import require_usable
 from synthesis.identity import instance_id
+from validation.baseline import suite_s
 from validation.sandbox.protocol import SandboxBackend
 from validation.verify import apply_with_git
 
@@ -76,9 +77,7 @@ class Subject(NamedTuple):
     @property
     def suite_s(self) -> float:
         """Seconds that the whole suite takes on the clean tree, in the slower of the baseline's timed runs."""
-        from validation.baseline import SUITE_LIMIT_FACTOR, SUITE_LIMIT_SLACK_S
-
-        return (self.baseline.suite_limit_s - SUITE_LIMIT_SLACK_S) / SUITE_LIMIT_FACTOR
+        return suite_s(self.baseline)
 
 
 def positions(count: int, size: int, *, seed: int) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from schemas.reports import (
     Verdict,
     VerdictStatus,
 )
+from validation.baseline import suite_s
 from validation.channel import SuiteRun
 from validation.fast_path import FastPath, Undecided, open_fast_path
 from validation.impact import Change, ImpactIndex, ImpactMap, TestGroup, read_change
@@ -43,7 +44,7 @@ BASELINE = Baseline(
     coverage=CoverageMap(tests=(), lines={}, import_lines={}),
     runs=3,
     test_limits_s=dict.fromkeys(TESTS, 1.0),
-    suite_limit_s=10.0,
+    suite_limit_s=20.0,
 )
 IMPACT = ImpactMap(
     groups=(
@@ -222,7 +223,7 @@ def test_a_test_that_nobody_knows_is_late_and_no_error_of_ours() -> None:
 def test_a_process_that_does_not_end_is_tried_again_then_rejected() -> None:
     both = path([run(FAILED, lingered=True), run(FAILED, lingered=True)])
     assert both.prove().verdict.detail == "the test process does not end after its last test"
-    assert both.finder.asked[1].exit_grace_s > both.finder.asked[0].exit_grace_s
+    assert both.finder.asked[1].exit_grace_s >= both.finder.asked[0].exit_grace_s + suite_s(BASELINE)
     assert path([run(FAILED, lingered=True), run(FAILED)], [run(CONFIRMED)]).prove().verdict.fail_to_pass == (A,)
 
 

@@ -323,6 +323,24 @@ def test_a_process_that_does_not_end_is_ended_as_soon_as_it_has_worked_too_long(
     assert time.monotonic() - began < 20
 
 
+def test_a_thread_that_waits_for_what_only_the_last_failure_holds_open_comes_to_its_end(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test_thread.py",
+        """
+import socket, threading
+
+def test_x():
+    here, there = socket.socketpair()
+    threading.Thread(target=here.recv, args=(1,)).start()
+    assert there.fileno() == 0, "the frame of this failure holds the socket"
+""",
+    )
+    result = run(tmp_path, exit_grace_s=8.0)
+    assert set(result.report.outcomes.values()) == {Outcome.FAILED}
+    assert not result.lingered
+
+
 def test_what_the_tests_leave_changed_is_told(tmp_path: Path) -> None:
     write(tmp_path, "sample.py", "STATE = {'a': 1}\nOTHER = 2\n")
     write(

@@ -18,11 +18,13 @@ whole test, told with its teardown), ``{"e": "collect_error", "path", "failure"}
 (of a scout), ``{"e": "left", "names"}`` (what `pytest_state.py` saw), ``{"e": "end", "exit"}``.
 """
 
+import gc
 import json
 import os
 import random
 import resource
 import sys
+import threading
 import time
 
 from pytest_sources import remember_sources
@@ -324,6 +326,13 @@ def describe(excinfo, phase, item, explained):
     return failure
 
 
+def let_go():
+    """Forget the newest failure, as a further test would: threads may wait for what only its frames hold open."""
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        vars(sys).pop(name, None)
+    gc.collect()
+
+
 def main():
     settings = json.loads(sys.stdin.buffer.read())
     Reporter.empty_input()
@@ -347,6 +356,8 @@ def main():
         reporter.begin(settings)
     status = int(pytest.main(settings["args"], plugins=plugins))
     reporter.send(e="end", exit=status)
+    if threading.active_count() > 1:
+        let_go()
     leave(status)
 
 
