@@ -290,6 +290,13 @@ def stats(directory: Path, *, as_json: bool) -> None:
     metavar="SPDX",
     help="Allow only these licences (default: permissive ones).",
 )
+@click.option(
+    "--benchmark",
+    "benchmarks",
+    multiple=True,
+    metavar="FILE",
+    help="Rows of a benchmark (Parquet, JSON lines, CSV) that no task may overlap with.",
+)
 @click.option("--near", type=float, default=0.95, show_default=True, help="Similarity of duplicates; above 1 for none.")
 @_json_option
 def release(
@@ -299,13 +306,14 @@ def release(
     shares: tuple[str, ...],
     seed: int,
     licences: tuple[str, ...],
+    benchmarks: tuple[str, ...],
     near: float,
     as_json: bool,
 ) -> None:
     """Make a release of the datasets in DIR...: tasks that pass every gate, by split, in files that never change.
 
-    Gates leave out what has no allowed licence and what is there already; `rejected/` and the manifest say what and
-    why. Repositories are dealt to splits whole, by the hash of their names.
+    Gates leave out what has no allowed licence, overlaps with a benchmark, is there already or holds a secret;
+    `rejected/` and the manifest say what and why. Repositories are dealt to splits whole, by the hash of their names.
 
     \b
     Examples:
@@ -315,7 +323,9 @@ def release(
     from flows.release import make_release, release_settings
     from flows.screens import open_progress, show_release
 
-    settings = release_settings(datasets, out=out, shares=shares, seed=seed, licences=licences, near=near)
+    settings = release_settings(
+        datasets, out=out, shares=shares, seed=seed, licences=licences, benchmarks=benchmarks, near=near
+    )
     with open_progress(quiet=as_json or not sys.stderr.isatty()):
         manifest = make_release(settings)
     if as_json:

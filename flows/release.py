@@ -17,7 +17,7 @@ from storage.durable import require_usable
 from storage.layout import DatasetLayout
 from storage.manifest import gymforge_version, open_for_reading, write_manifest
 from task_registry import Registry
-from task_registry.gates import GATES, Finding, GateSettings, gate
+from task_registry.gates import GATES, Finding, GateSettings, gate, not_asked
 from task_registry.splits import Splits
 
 
@@ -36,7 +36,14 @@ class _Dropped(NamedTuple):
 
 
 def release_settings(
-    datasets: Sequence[str], *, out: Path, shares: Sequence[str], seed: int, licences: Sequence[str], near: float
+    datasets: Sequence[str],
+    *,
+    out: Path,
+    shares: Sequence[str],
+    seed: int,
+    licences: Sequence[str],
+    benchmarks: Sequence[str],
+    near: float,
 ) -> ReleaseSettings:
     """Settings from what the command line has: `shares` as `NAME=SHARE`; what is empty is the default.
 
@@ -56,7 +63,9 @@ def release_settings(
         splits = Splits(shares=dealt, seed=seed) if dealt else Splits(seed=seed)
     except ValidationError as error:
         raise InvalidInput(f"--split: {error.errors(include_url=False)[0]['msg']}") from error
-    gates = GateSettings(licences=tuple(licences), near=near) if licences else GateSettings(near=near)
+    gates = GateSettings(benchmarks=tuple(benchmarks), near=near)
+    if licences:
+        gates = gates.model_copy(update={"licences": tuple(licences)})
     return ReleaseSettings(datasets=tuple(datasets), out=out, splits=splits, gates=gates)
 
 
@@ -111,8 +120,8 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
                     split: sum(shard.rows for shard in shards if shard.split == split)
                     for split in sorted(settings.splits.shares)
                 },
-                dropped=_counted(dropped),
-                not_checked={},
+                dropped=_counted(dropped, settings.gates),
+                not_checked=not_asked(settings.gates),
                 shards=shards,
                 rejected_shards=rejected,
             ),
@@ -129,7 +138,7 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
 def _ask_gates(registry: Registry, settings: GateSettings) -> Mapping[str, _Dropped]:
     left = {task.instance_id: task for task in registry.facts()}
     dropped: dict[str, _Dropped] = {}
-    for name in GATES:
+    for name in _asked(settings):
         found = gate(name)(tuple(left.values()), settings)
         for instance_id, finding in found.items():
             del left[instance_id]
@@ -149,8 +158,12 @@ def _ingestions(registry: Registry, dropped: Mapping[str, _Dropped]) -> tuple[In
     )
 
 
-def _counted(dropped: Mapping[str, _Dropped]) -> dict[str, dict[str, int]]:
-    counts: dict[str, Counter[str]] = {name: Counter() for name in GATES}
+def _asked(settings: GateSettings) -> list[str]:
+    return [name for name in GATES if name not in not_asked(settings)]
+
+
+def _counted(dropped: Mapping[str, _Dropped], settings: GateSettings) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {name: Counter() for name in _asked(settings)}
     for one in dropped.values():
         counts[one.gate][one.finding.reason] += 1
     return {name: dict(sorted(found.items())) for name, found in counts.items()}

@@ -158,6 +158,8 @@ def show_release(folder: Path, manifest: ShardManifest) -> None:
     for gate, reasons in release.dropped.items():
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none stays out"
         console.print(f"{gate}: {told}", highlight=False)
+    for gate, why in release.not_checked.items():
+        console.print(f"{gate}: not checked, {why}", highlight=False)
 
 
 def show_task(task: TaskInstance) -> None:

@@ -8,12 +8,19 @@ from task_registry.gates.gate import Facts, Finding, Gate, GateSettings
 GATES = MappingProxyType(
     {
         "licence": "task_registry.gates.licences:check",
+        "contamination": "task_registry.gates.contamination:check",
         "duplicate": "task_registry.gates.duplicates:check",
+        "secret": "task_registry.gates.secrets:check",
     }
 )
 """Name to function, in the order in which they are asked: a task that one keeps out is not shown to the next."""
 
-__all__ = ["GATES", "Facts", "Finding", "Gate", "GateSettings", "gate"]
+__all__ = ["GATES", "Facts", "Finding", "Gate", "GateSettings", "gate", "not_asked"]
+
+
+def not_asked(settings: GateSettings) -> dict[str, str]:
+    """Gates that have nothing to go by, and what they lack."""
+    return {} if settings.benchmarks else {"contamination": "no benchmark's list was named"}
 
 
 def gate(name: str) -> Gate:

@@ -59,6 +59,8 @@ class GateSettings(Model):
 
     licences: tuple[str, ...] = PERMISSIVE
     """SPDX ids that are allowed."""
+    benchmarks: tuple[str, ...] = ()
+    """Files with the rows of benchmarks that nothing may overlap with."""
     near: float = 0.95
     """From which similarity (of Jaccard, 0 to 1) two texts or two bugs are nearly the same; above 1 for never."""
 

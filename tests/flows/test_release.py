@@ -59,7 +59,8 @@ def test_a_release_is_a_dataset_of_what_passes(tmp_path: Path, folders: list[str
     manifest = make_release(ReleaseSettings(datasets=tuple(folders), out=out, splits=HALVES))
     release = manifest.release
     assert release is not None
-    assert release.dropped == {"licence": {"not_allowed": 1}, "duplicate": {"copied_bug": 1}}
+    assert release.dropped == {"licence": {"not_allowed": 1}, "duplicate": {"copied_bug": 1}, "secret": {}}
+    assert release.not_checked == {"contamination": "no benchmark's list was named"}
     assert sum(release.tasks.values()) == 4
     assert open_for_reading(out).root == out
     assert read_manifest(open_for_reading(out)) == manifest
@@ -139,6 +140,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, folders: list[str]) -> Non
     assert said.exit_code == 0, said.output
     assert "4 tasks in" in said.output
     assert "licence: 1 not_allowed" in said.output
+    assert "contamination: not checked, no benchmark's list was named" in said.output
     again = call(
         "release",
         *folders,
@@ -153,6 +155,9 @@ def test_the_command_says_what_it_did(tmp_path: Path, folders: list[str]) -> Non
         "--json",
     )
     assert sum(json.loads(again.output)["tasks"].values()) == 5
+    (tmp_path / "bench.csv").write_text("repo,patch\nAcme/R1,x\n")
+    checked = call("release", *folders, "--out", str(tmp_path / "checked"), "--benchmark", str(tmp_path / "bench.csv"))
+    assert "contamination: 1 repository" in checked.output
     listed = call("tasks", str(out), "--where", "split = 'train'", "--json")
     assert {one["split"] for one in json.loads(listed.output)} <= {"train"}
     assert "4 tasks" in call("stats", str(out)).output

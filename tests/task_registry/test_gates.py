@@ -1,15 +1,20 @@
 """Gates of a release: what stays out, and why."""
 
+import json
 import random
 import sys
+from pathlib import Path
 
+import polars as pl
 import pytest
 
-from schemas.errors import MissingExtra
+from schemas.errors import InvalidInput, MissingExtra
 from task_registry.gates import GATES, Facts, GateSettings, gate
+from task_registry.gates.contamination import check as contamination
 from task_registry.gates.duplicates import check as duplicates
 from task_registry.gates.licences import check as licences
 from task_registry.gates.licences import is_allowed
+from task_registry.gates.secrets import check as secrets
 
 PATCH = """\
 diff --git a/{path} b/{path}
@@ -122,8 +127,99 @@ def test_the_order_of_tasks_changes_nothing() -> None:
         assert duplicates(tasks, SETTINGS) == expected
 
 
-@pytest.mark.parametrize(("module", "name"), [("license_expression", "licence"), ("datasketch", "duplicate")])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("license_expression", "licence"), ("datasketch", "duplicate"), ("detect_secrets.settings", "secret")],
+)
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtra, match=r"pip install 'gymforge\[release\]'"):
         gate(name)([facts(1, license_spdx="MIT OR ISC")], SETTINGS)
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> Path:
+    """A list as SWE-bench's is, of one row."""
+    words = " ".join(f"word{number}" for number in range(60))
+    row = {
+        "instance_id": "acme__maps.01234567.op__00000000aa",
+        "repo": "Famous/Repo",
+        "base_commit": "f" * 40,
+        "problem_statement": words,
+        "patch": "diff",
+    }
+    (tmp_path / "swe-bench.jsonl").write_text(json.dumps(row) + "\n")
+    return tmp_path / "swe-bench.jsonl"
+
+
+def test_what_a_benchmark_has_stays_out(benchmark: Path) -> None:
+    words = [f"Word{number}" for number in range(60)]
+    tasks = [
+        facts(0xAA),
+        facts(2, repo="famous/repo"),
+        facts(3, base_commit="f" * 40),
+        facts(4, problem_statement="It says: " + ", ".join(words[10:50])),
+        facts(5, problem_statement=" ".join(words[::2]) + " and more that is not in it at all"),
+        facts(6),
+    ]
+    found = contamination(tasks, GateSettings(benchmarks=(str(benchmark),)))
+    assert {int(name[-2:], 16): finding.reason for name, finding in found.items()} == {
+        0xAA: "instance",
+        2: "repository",
+        3: "commit",
+        4: "overlap",
+    }
+    assert all("swe-bench" in finding.detail for finding in found.values())
+    assert contamination(tasks, SETTINGS) == {}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".json", ".ndjson"])
+def test_lists_are_read_in_the_forms_that_benchmarks_come_in(benchmark: Path, tmp_path: Path, suffix: str) -> None:
+    frame, path = pl.read_ndjson(benchmark), tmp_path / f"list{suffix}"
+    write = {".parquet": frame.write_parquet, ".csv": frame.write_csv, ".json": frame.write_json}
+    write.get(suffix, frame.write_ndjson)(path)
+    found = contamination([facts(0xAA)], GateSettings(benchmarks=(str(path),)))
+    assert [one.reason for one in found.values()] == ["instance"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("list.txt", "x", "its name must end with"),
+        ("list.jsonl", "{", "cannot be read as a benchmark's list"),
+        ("list.parquet", "no", "cannot be read as a benchmark's list"),
+        ("list.csv", "a,b\n1,2\n", "has none of the columns"),
+        ("not-there.csv", None, "cannot be read as a benchmark's list"),
+    ],
+)
+def test_a_list_that_is_none_is_one_clear_error(tmp_path: Path, name: str, content: str | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InvalidInput, match=says):
+        contamination([facts(1)], GateSettings(benchmarks=(str(tmp_path / name),)))
+
+
+SECRETS = {
+    "AKIA" + "IOSFODNN7EXAMPLE": "AWS Access Key",
+    "ghp_" + "a1B2" * 9: "GitHub Token",
+    "-----BEGIN RSA " + "PRIVATE KEY-----": "Private Key",
+    "https://me:" + "hunter2@host.example/": "Basic Auth Credentials",
+}
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_secrets_stay_out_and_are_not_told(secret: str) -> None:
+    for task in (facts(1, problem_statement=f"It says\n{secret}."), facts(1, bug_patch=f"+KEY = {secret!r}\n")):
+        (finding,) = secrets([task], SETTINGS).values()
+        assert finding.reason == "secret"
+        assert finding.detail == SECRETS[secret]
+
+
+def test_hashes_and_words_are_no_secrets() -> None:
+    texts = (
+        "0123456789abcdef" * 4,
+        "password = 'hunter2'",
+        "a token of 20 characters",
+        "key: YWJjZGVmZ2hpamtsbW5vcA==",
+    )
+    assert secrets([facts(number, problem_statement=text) for number, text in enumerate(texts)], SETTINGS) == {}

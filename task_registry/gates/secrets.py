@@ -1,0 +1,58 @@
+"""Keep out tasks whose text or patch holds a key, a token or a password that a service would take; by detect-secrets.
+
+Its detectors that know a service's own form are used, and not those that guess from a word beside it or from entropy:
+hashes and test data would be taken for secrets all the time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from schemas.errors import MissingExtra
+from task_registry.gates.gate import Facts, Finding, GateSettings
+
+DETECTORS = (
+    "ArtifactoryDetector",
+    "AWSKeyDetector",
+    "AzureStorageKeyDetector",
+    "BasicAuthDetector",
+    "CloudantDetector",
+    "DiscordBotTokenDetector",
+    "GitHubTokenDetector",
+    "GitLabTokenDetector",
+    "JwtTokenDetector",
+    "MailchimpDetector",
+    "NpmDetector",
+    "OpenAIDetector",
+    "PrivateKeyDetector",
+    "PypiTokenDetector",
+    "SendGridDetector",
+    "SlackDetector",
+    "SquareOAuthDetector",
+    "StripeDetector",
+    "TelegramBotTokenDetector",
+    "TwilioKeyDetector",
+)
+
+
+def check(tasks: Sequence[Facts], _settings: GateSettings) -> Mapping[str, Finding]:
+    """See `Gate`. Reason: `secret`; the detail names the kind and never the secret."""
+    try:
+        from detect_secrets.settings import transient_settings
+    except ImportError as error:
+        raise MissingExtra(
+            "detect-secrets is not installed. Secrets are looked for with it: pip install 'gymforge[release]'."
+        ) from error
+    found = {}
+    with transient_settings({"plugins_used": [{"name": name} for name in DETECTORS]}):
+        for task in tasks:
+            kinds = sorted({kind for text in (task.problem_statement, task.bug_patch) for kind in _kinds(text)})
+            if kinds:
+                found[task.instance_id] = Finding("secret", ", ".join(kinds))
+    return found
+
+
+def _kinds(text: str) -> Iterator[str]:
+    from detect_secrets.core.scan import scan_line
+
+    for line in text.splitlines():
+        for secret in scan_line(line):
+            yield secret.type
