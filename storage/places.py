@@ -100,10 +100,11 @@ class Place:
         Raises:
             DatasetDamaged, DatasetError: as for `rows`.
         """
-        with self._naming_damage(shard), self._opened(shard) as file:
-            for batch in file.iter_batches(batch_size=1, columns=[_KEY], use_threads=False):
-                return str(batch.column(0)[0])
-        return ""
+        self._checked(shard)
+        with self._naming_damage(shard):
+            footer = _footer(self, shard)
+            column = footer.schema.names.index(_KEY)
+            return str(footer.row_group(0).column(column).statistics.min) if footer.num_row_groups else ""
 
     def row(self, shard: Shard, key: str) -> dict[str, Any] | None:
         """The row with an `instance_id`, of a shard that is sorted by it; `None` where there is none.

@@ -96,7 +96,7 @@ def _merged(sources: Sequence[Source], gone: Any) -> Iterator[Any]:
     for source in sorted(sources, key=lambda one: one.place.first_key(one.shard)):
         for table in source.place.tables(source.shard):
             ids = table.column(_KEY)
-            kept = table.filter(pc.invert(pc.is_in(ids, value_set=gone)))
+            kept = table.filter(pc.invert(pc.is_in(ids, value_set=gone))) if len(gone) else table
             for first, final in [(ids[0].as_py(), ids[-1].as_py())] if len(ids) else []:
                 if first <= last:
                     raise DatasetError(

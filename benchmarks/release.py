@@ -1,0 +1,89 @@
+"""Time writing a release beside raw pyarrow: reading the same shards and writing the same rows with the same options.
+
+    python -m benchmarks.release DIR --tasks 100000 --rounds 3 --json
+
+The dataset in DIR is copied until there are as many tasks as asked for (see `benchmarks.registry`). Raw pyarrow reads
+all shards and writes their rows to one file, in the order of the shards. Both are timed in turn, by the clock.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.anchors.results import load, machine
+from benchmarks.registry import write_many
+from storage.arrow_schema import TASK_SCHEMA
+from storage.layout import DatasetLayout
+from storage.release import RELEASE_OPTIONS, Source, write_release
+from storage.shards import ROWS_PER_GROUP, parquet_writer
+from task_registry import Registry
+from task_registry.splits import Splits
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gymforge-benchmark-") as scratch:
+        found = measure(options.directory, Path(scratch), options.tasks, options.rounds)
+    if options.json:
+        print(json.dumps(found))
+    else:
+        for name, value in found.items():
+            print(f"{name:<24}{value}")
+
+
+def measure(template: Path, folder: Path, tasks: int, rounds: int) -> dict[str, Any]:
+    write_many(template, folder / "dataset", tasks)
+    registry = Registry.open(folder / "dataset")
+    sources = [Source(held.place, shard, held.ingestion.repo) for held in registry.held for shard in held.shards]
+    ours_s, raw_s = [], []
+    for _ in range(rounds):
+        ours_s.append(timed(lambda: ours(folder / "release", sources)))
+        raw_s.append(timed(lambda: raw(folder / "raw.parquet", sources)))
+        size_bytes = sum(path.stat().st_size for path in (folder / "release" / "data").iterdir())
+        shutil.rmtree(folder / "release")
+    return {
+        "machine": machine(),
+        "load": load(),
+        "tasks": tasks,
+        "mib": round(size_bytes / 2**20, 1),
+        "release_s": [round(one, 2) for one in sorted(ours_s)],
+        "raw_pyarrow_s": [round(one, 2) for one in sorted(raw_s)],
+        "ratio": round(statistics.median(ours_s) / statistics.median(raw_s), 2),
+    }
+
+
+def ours(folder: Path, sources: list[Source]) -> None:
+    splits = Splits()
+    write_release(
+        DatasetLayout(folder), sources, splits=sorted(splits.shares), split_of=splits.split_of, dropped=frozenset()
+    )
+
+
+def raw(path: Path, sources: list[Source]) -> None:
+    with path.open("wb") as file, parquet_writer(file, TASK_SCHEMA, **RELEASE_OPTIONS) as writer:
+        for source in sources:
+            table = pq.read_table(source.place.path(source.shard.path))
+            writer.write_table(pa.table(table, schema=TASK_SCHEMA), row_group_size=ROWS_PER_GROUP)
+
+
+def timed(work: Any) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
