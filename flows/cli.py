@@ -336,6 +336,21 @@ def release(
 
 @main.command()
 @_DATASET
+@click.option("--name", default="", help="The dataset's name, for people (default: the folder's).")
+def card(directory: Path, *, name: str) -> None:
+    """Write the card of the dataset in DIR: README.md, as the hub reads it, and its figures.
+
+    \b
+    Example:
+      gymforge card tasks-1 --name "Tasks, first release"
+    """  # noqa: D301 - \b is click's mark
+    from flows.card import make_card
+
+    click.echo(make_card(directory, name=name))
+
+
+@main.command()
+@_DATASET
 @click.option("--sample", type=click.IntRange(min=1), help="Verify so many tasks, chosen by hash (default: all).")
 @_SANDBOX
 @click.option("--source", help="Where to clone the repository from when its environment has to be built again.")

@@ -69,6 +69,20 @@ class DatasetLayout(NamedTuple):
         """One of the `count` files of a release's split."""
         return self.data / f"{split}-{index:05d}-of-{count:05d}.parquet"
 
+    @property
+    def card(self) -> Path:
+        """What people and the hub read first."""
+        return self.root / "README.md"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures that the card shows."""
+        return self.root / "figures"
+
+    def figure(self, name: str) -> Path:
+        """One of them."""
+        return self.figures / f"{name}.png"
+
     def dropped_shard(self, index: int) -> Path:
         """One of a release's shards of tasks that were left out."""
         return self.rejected / f"dropped-{index:05d}.parquet"

@@ -17,7 +17,7 @@ from schemas.tasks import TaskInstance
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = str(ROOT / "examples" / "tinystats.bundle")
-COMMANDS = ("ingest", "tasks", "show", "stats", "release", "verify", "doctor")
+COMMANDS = ("ingest", "tasks", "show", "stats", "release", "card", "verify", "doctor")
 
 
 def call(*arguments: str) -> Result:
