@@ -33,7 +33,7 @@ from task_registry import Registry
 
 TASKS_A_REPOSITORY = 500
 LOOKUPS = 200
-WHERE = "strategy = 'op_change' AND complexity.score > 0.5"
+WHERE = "language = 'python' AND complexity.score > 0.5"
 
 
 def main() -> None:
