@@ -161,7 +161,7 @@ def test_row_groups_are_full_but_for_the_last(counts: list[int]) -> None:
 
     from storage.release import _groups
 
-    tables = [pa.table({"n": list(range(count))}) for count in counts]
+    tables = [pa.table({"n": pa.array(range(count), pa.int64())}) for count in counts]
     sizes = [group.num_rows for group in _groups(iter(tables))]
     assert sum(sizes) == sum(counts)
     assert all(size == ROWS_PER_GROUP for size in sizes[:-1])
