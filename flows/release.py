@@ -17,7 +17,7 @@ from storage.durable import require_usable
 from storage.layout import DatasetLayout
 from storage.manifest import gymforge_version, open_for_reading, write_manifest
 from task_registry import Registry
-from task_registry.gates import GATES, Finding, GateSettings, gate, not_asked
+from task_registry.gates import GATES, Facts, Finding, GateSettings, gate, not_asked
 from task_registry.splits import Splits
 
 
@@ -94,7 +94,8 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
     if any(not held.ingestion.shards and held.shards for held in registry.held):
         raise DatasetError("One of the datasets is a release already. Release the datasets that it was made of.")
     listener().stage("gates")
-    dropped = _ask_gates(registry, settings.gates)
+    facts = registry.facts()
+    dropped = _ask_gates(facts, settings.gates)
     listener().stage("write")
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -108,10 +109,10 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
             split_of=settings.splits.split_of,
             dropped=dropped.keys(),
         )
-        rejected = write_dropped(layout, _rejected_rows(registry, dropped))
+        rejected = write_dropped(layout, _rejected_rows(facts, dropped))
         manifest = ShardManifest(
             gymforge_version=gymforge_version(),
-            ingestions=_ingestions(registry, dropped),
+            ingestions=_ingestions(registry, facts, dropped),
             release=Release(
                 sources=tuple(sorted(registry.versions.values())),
                 shares=settings.splits.shares,
@@ -135,8 +136,8 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
     return manifest
 
 
-def _ask_gates(registry: Registry, settings: GateSettings) -> Mapping[str, _Dropped]:
-    left = {task.instance_id: task for task in registry.facts()}
+def _ask_gates(facts: Sequence[Facts], settings: GateSettings) -> Mapping[str, _Dropped]:
+    left = {task.instance_id: task for task in facts}
     dropped: dict[str, _Dropped] = {}
     for name in _asked(settings):
         found = gate(name)(tuple(left.values()), settings)
@@ -147,9 +148,9 @@ def _ask_gates(registry: Registry, settings: GateSettings) -> Mapping[str, _Drop
     return dropped
 
 
-def _ingestions(registry: Registry, dropped: Mapping[str, _Dropped]) -> tuple[Ingestion, ...]:
+def _ingestions(registry: Registry, facts: Sequence[Facts], dropped: Mapping[str, _Dropped]) -> tuple[Ingestion, ...]:
     """What the manifests say of each repository, with what the release has of it."""
-    left = Counter((one.repo, one.base_commit) for one in registry.facts() if one.instance_id not in dropped)
+    left = Counter((one.repo, one.base_commit) for one in facts if one.instance_id not in dropped)
     return tuple(
         ingestion.model_copy(
             update={"shards": (), "rejected_shards": (), "tasks": left[ingestion.repo, ingestion.commit]}
@@ -169,20 +170,20 @@ def _counted(dropped: Mapping[str, _Dropped], settings: GateSettings) -> dict[st
     return {name: dict(sorted(found.items())) for name, found in counts.items()}
 
 
-def _rejected_rows(registry: Registry, dropped: Mapping[str, _Dropped]) -> list[RejectedCandidate]:
+def _rejected_rows(facts: Sequence[Facts], dropped: Mapping[str, _Dropped]) -> list[RejectedCandidate]:
     return [
         RejectedCandidate(
-            repo=facts.repo,
-            base_commit=facts.base_commit,
-            candidate_id=facts.instance_id,
-            strategy=facts.strategy,
+            repo=one.repo,
+            base_commit=one.base_commit,
+            candidate_id=one.instance_id,
+            strategy=one.strategy,
             path="",
-            entity=facts.entity,
+            entity=one.entity,
             stage="release",
-            reason=f"{dropped[facts.instance_id].gate}_{dropped[facts.instance_id].finding.reason}",
-            detail=dropped[facts.instance_id].finding.detail,
-            bug_patch=facts.bug_patch,
+            reason=f"{dropped[one.instance_id].gate}_{dropped[one.instance_id].finding.reason}",
+            detail=dropped[one.instance_id].finding.detail,
+            bug_patch=one.bug_patch,
         )
-        for facts in registry.facts()
-        if facts.instance_id in dropped
+        for one in facts
+        if one.instance_id in dropped
     ]

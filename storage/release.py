@@ -61,8 +61,7 @@ def write_release(
 ) -> tuple[ReleasedShard, ...]:
     """Write `data/{split}-{i:05d}-of-{n:05d}.parquet` for each split, but for tasks whose id is among `dropped`.
 
-    The same rows and target give the same bytes. Nothing is decoded into Python; a row group is held at a time, and one
-    of each source that its ids overlap with.
+    The same rows and target give the same bytes. Nothing is decoded into Python; about a row group is held at a time.
 
     Raises:
         DatasetError: an id is there twice, or a source is not sorted.

@@ -264,7 +264,7 @@ def _naming(what: str) -> Iterator[None]:
 def _frame(place: Place, shards: Sequence[Shard]) -> pl.LazyFrame:
     """Shards as polars reads them best: by itself from a disk, by way of pyarrow and fsspec from elsewhere."""
     dataset = place.dataset(shards)
-    return pl.scan_parquet(dataset.files) if place.is_local else pl.scan_pyarrow_dataset(dataset)
+    return pl.scan_parquet(dataset.files, glob=False) if place.is_local else pl.scan_pyarrow_dataset(dataset)
 
 
 def _empty() -> pl.LazyFrame:

@@ -211,8 +211,7 @@ class _Judgement:
             raise Undecided("without the rest of the suite, these tests do not pass on the clean tree")
 
     def only(self, tests: Iterable[str]) -> Selection:
-        numbers = {test: number for number, test in enumerate(self.fast.index.tests)}
-        return self.fast.index.selection(numbers[test] for test in tests)
+        return self.fast.index.selection(self.fast.index.number_of[test] for test in tests)
 
     def left_by_the_bug(self, run: SuiteRun) -> frozenset[str]:
         """What the affected tests leave changed and, on the clean tree, do not, where other tests may notice."""

@@ -116,6 +116,7 @@ class ImpactIndex:
     def __init__(self, impact: ImpactMap) -> None:
         self.impact = impact
         self.tests = impact.tests
+        self.number_of = {test: number for number, test in enumerate(self.tests)}
         self.executed = frozenset({*impact.lines, *impact.load_lines})
         """Files of which any line was executed."""
         self._group_of: list[int] = []
@@ -167,8 +168,7 @@ class ImpactIndex:
 
     def may_need_others(self, tests: Iterable[str]) -> bool:
         """Whether any of these tests may give something else on the clean tree where others of its file do not run."""
-        numbers = {test: number for number, test in enumerate(self.tests)}
-        return any(self.impact.groups[self._group_of[numbers[test]]].leaves for test in tests)
+        return any(self.impact.groups[self._group_of[self.number_of[test]]].leaves for test in tests)
 
     def left_by(self, names: Collection[str], selection: Selection) -> frozenset[str]:
         """Those of the names that no test file leaves changed on the clean tree, where other tests may notice.

@@ -10,7 +10,7 @@ from task_registry.gates.gate import Facts, Finding, GateSettings
 SHINGLE = 3
 """Words that are taken together."""
 PERMUTATIONS = 128
-"""Of MinHash: similarities are right to about 0.04 at 0.9."""
+"""Of MinHash: similarities are right to some hundredths."""
 _WORD = re.compile(r"\w+|[^\w\s]")
 _HEADER = re.compile(r"^(diff |index |--- |\+\+\+ |@@ |old mode|new mode|similarity |rename )", re.MULTILINE)
 

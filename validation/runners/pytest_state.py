@@ -74,12 +74,6 @@ class State:
 
     def contents(self, value):
         """Pairs of style and content: a dictionary by name or key, a list where the whole is what is named."""
-        try:
-            return list(self.looked_into(value))
-        except Exception:  # whatever a class does to its objects
-            return []
-
-    def looked_into(self, value):
         kind = type(value)
         if kind is types.FunctionType:
             content = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
@@ -87,7 +81,7 @@ class State:
         elif kind is types.ModuleType:
             yield ATTRIBUTE, value.__dict__.copy()
         elif issubclass(kind, type):
-            if type.__getattribute__(value, "__module__") in self.own:
+            if self.is_own(value):
                 yield ATTRIBUTE, dict(type.__getattribute__(value, "__dict__"))
         else:
             if issubclass(kind, dict):
@@ -95,8 +89,13 @@ class State:
                 yield (KEY, dict.copy(value)) if is_small else (WHOLE, [dict.__len__(value)])
             elif issubclass(kind, (list, tuple, set, frozenset)):
                 yield WHOLE, items(value)
-            if kind.__module__ in self.own:
+            if self.is_own(kind):
                 yield ATTRIBUTE, attributes(value)
+
+    def is_own(self, kind):
+        """Whether a class is the repository's."""
+        module = type.__getattribute__(kind, "__module__")
+        return type(module) is str and module in self.own
 
     def changed(self):
         """Names of what is not as it was, sorted; what was loaded since is not looked at."""
@@ -203,12 +202,13 @@ def items(value):
 
 def attributes(value):
     """Names and values of an object's own attributes, those in slots as well."""
-    try:
-        found = dict(object.__getattribute__(value, "__dict__"))
-    except AttributeError:
-        found = {}
-    for kind in type(value).__mro__:
-        for name, member in list(kind.__dict__.items()):
+    found = {}  # type: dict[str, object]
+    classes = [type.__getattribute__(kind, "__dict__") for kind in type.__getattribute__(type(value), "__mro__")]
+    holder = next((content["__dict__"] for content in classes if "__dict__" in content), None)
+    if type(holder) is types.GetSetDescriptorType:  # and no property of the class's own
+        found.update(holder.__get__(value))
+    for content in classes:
+        for name, member in list(content.items()):
             if type(member) is types.MemberDescriptorType:
                 try:
                     found[name] = member.__get__(value)
