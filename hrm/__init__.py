@@ -1,0 +1,1 @@
+"""Learn from shards: a tokenizer, a source of batches and hierarchical reasoning models; needs the extra `train`."""
