@@ -1,5 +1,6 @@
 """Quality gates of a release: each says which tasks stay out, and why. A new one is a file and a row in the table."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from types import MappingProxyType
 
@@ -7,10 +8,12 @@ from task_registry.gates.gate import Facts, Finding, Gate, GateSettings
 
 GATES = MappingProxyType(
     {
+        "health": "task_registry.gates.health:check",
         "licence": "task_registry.gates.licences:check",
         "contamination": "task_registry.gates.contamination:check",
         "duplicate": "task_registry.gates.duplicates:check",
         "secret": "task_registry.gates.secrets:check",
+        "personal_data": "task_registry.gates.personal_data:check",
     }
 )
 """Name to function, in the order in which they are asked: a task that one keeps out is not shown to the next."""
@@ -18,9 +21,14 @@ GATES = MappingProxyType(
 __all__ = ["GATES", "Facts", "Finding", "Gate", "GateSettings", "gate", "not_asked"]
 
 
-def not_asked(settings: GateSettings) -> dict[str, str]:
+def not_asked(tasks: Sequence[Facts], settings: GateSettings) -> dict[str, str]:
     """Gates that have nothing to go by, and what they lack."""
-    return {} if settings.benchmarks else {"contamination": "no benchmark's list was named"}
+    lacking = {}
+    if not settings.benchmarks and settings.since is None:
+        lacking["contamination"] = "no benchmark's list was named"
+    if not any(task.checks for task in tasks):
+        lacking["health"] = "no task has been run again since it was made"
+    return lacking
 
 
 def gate(name: str) -> Gate:

@@ -8,6 +8,7 @@ measured by n-grams, as for GPT-3 (Brown et al., 2020, appendix C).
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ class Benchmark(NamedTuple):
 
 
 def check(tasks: Sequence[Facts], settings: GateSettings) -> Mapping[str, Finding]:
-    """See `Gate`. Reasons: `instance`, `commit`, `repository`, `overlap`.
+    """See `Gate`. Reasons: `date`, `instance`, `commit`, `repository`, `overlap`.
 
     Raises:
         InvalidInput: a list cannot be read, or has none of the columns.
@@ -42,7 +43,9 @@ def check(tasks: Sequence[Facts], settings: GateSettings) -> Mapping[str, Findin
     benchmarks = [read_benchmark(Path(path)) for path in settings.benchmarks]
     found = {}
     for task in tasks:
-        finding = next((finding for one in benchmarks if (finding := _finding(task, one)) is not None), None)
+        finding = _too_early(task, settings.since) or next(
+            (finding for one in benchmarks if (finding := _finding(task, one)) is not None), None
+        )
         if finding is not None:
             found[task.instance_id] = finding
     return found
@@ -73,6 +76,11 @@ def ngrams(text: str) -> Iterator[int]:
     words = _WORD.findall(text.lower())
     for start in range(len(words) - NGRAM + 1):
         yield hash(tuple(words[start : start + NGRAM]))
+
+
+def _too_early(task: Facts, since: date | None) -> Finding | None:
+    day = task.created_at.astimezone(UTC).date()
+    return Finding("date", f"its commit is of {day}, before {since}") if since is not None and day < since else None
 
 
 def _finding(task: Facts, benchmark: Benchmark) -> Finding | None:

@@ -1,8 +1,12 @@
 """What gates are told of a task, and what they answer."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import NamedTuple, Protocol
 
+from pydantic import Field
+
+from schemas.health import HealthCheck
 from schemas.model import Model
 
 PERMISSIVE = (
@@ -33,7 +37,9 @@ PERMISSIVE = (
 
 
 class Facts(NamedTuple):
-    """What is looked at in a task; the fields are those of `TaskInstance`, `entity` that of its provenance."""
+    """What is looked at in a task; the fields are those of `TaskInstance`, `entity` that of its provenance, `checks`
+    the dataset's.
+    """
 
     instance_id: str
     repo: str
@@ -43,6 +49,17 @@ class Facts(NamedTuple):
     entity: str
     bug_patch: str
     problem_statement: str
+    created_at: datetime
+    """The commit's time."""
+    checks: tuple[HealthCheck, ...] = ()
+    """What it gave when it was run again, oldest first."""
+    other_text: str = ""
+    """Everything else of it that is text: plan, edits, environment variables; a line each."""
+
+    def texts(self) -> tuple[str, ...]:
+        """What is looked through for what must not be given away; patches without the marks before their lines."""
+        patch = "\n".join(line[1:] for line in self.bug_patch.split("\n"))
+        return (self.problem_statement, patch, self.other_text)
 
 
 class Finding(NamedTuple):
@@ -61,7 +78,9 @@ class GateSettings(Model):
     """SPDX ids that are allowed."""
     benchmarks: tuple[str, ...] = ()
     """Files with the rows of benchmarks that nothing may overlap with."""
-    near: float = 0.95
+    since: date | None = None
+    """Tasks of commits from before that day (UTC) stay out: models and benchmarks of the time may know them."""
+    near: float = Field(default=0.95, gt=0)
     """From which similarity (of Jaccard, 0 to 1) two texts or two bugs are nearly the same; above 1 for never."""
 
 

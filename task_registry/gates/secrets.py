@@ -44,7 +44,7 @@ def check(tasks: Sequence[Facts], _settings: GateSettings) -> Mapping[str, Findi
     found = {}
     with transient_settings({"plugins_used": [{"name": name} for name in DETECTORS]}):
         for task in tasks:
-            kinds = sorted({kind for text in (task.problem_statement, task.bug_patch) for kind in _kinds(text)})
+            kinds = sorted({kind for text in task.texts() for kind in _kinds(text)})
             if kinds:
                 found[task.instance_id] = Finding("secret", ", ".join(kinds))
     return found

@@ -3,17 +3,20 @@
 import json
 import random
 import sys
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from schemas.errors import InvalidInput, MissingExtra
-from task_registry.gates import GATES, Facts, GateSettings, gate
+from task_registry.gates import GATES, Facts, Finding, GateSettings, gate, not_asked
 from task_registry.gates.contamination import check as contamination
 from task_registry.gates.duplicates import check as duplicates
 from task_registry.gates.licences import check as licences
 from task_registry.gates.licences import is_allowed
+from task_registry.gates.personal_data import check as personal_data
 from task_registry.gates.secrets import check as secrets
 
 PATCH = """\
@@ -30,7 +33,7 @@ diff --git a/{path} b/{path}
 SETTINGS = GateSettings()
 
 
-def facts(number: int, **changes: str) -> Facts:
+def facts(number: int, **changes: Any) -> Facts:
     patch = PATCH.format(path="s.py", line=number, old=f"factor_{number}")
     fields = {
         "instance_id": f"acme__maps.01234567.op__{number:010x}",
@@ -41,6 +44,7 @@ def facts(number: int, **changes: str) -> Facts:
         "entity": "total",
         "bug_patch": patch,
         "problem_statement": f"`total([{number}])` gives {-number}; I expected {number}.",
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
     }
     return Facts(**(fields | changes))
 
@@ -129,7 +133,12 @@ def test_the_order_of_tasks_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [("license_expression", "licence"), ("datasketch", "duplicate"), ("detect_secrets.settings", "secret")],
+    [
+        ("license_expression", "licence"),
+        ("datasketch", "duplicate"),
+        ("detect_secrets.settings", "secret"),
+        ("phonenumbers", "personal_data"),
+    ],
 )
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
@@ -223,3 +232,77 @@ def test_hashes_and_words_are_no_secrets() -> None:
         "key: YWJjZGVmZ2hpamtsbW5vcA==",
     )
     assert secrets([facts(number, problem_statement=text) for number, text in enumerate(texts)], SETTINGS) == {}
+
+
+PERSONAL = {
+    "Write to <erika.mustermann@web.de>.": "email",
+    "# Author: Jan Novak (jan@uni-praha.cz)": "email",
+    "call +49 30 901820": "phone",
+    "tel:+31641044153": "phone",
+    "IBAN DE02 1203 0000 0000 2020 51": "iban",
+    "account = 'FR7630006000011234567890189'": "iban",
+    "paid with 4539 1488 0343 6467": "card",
+    "AMEX = '371449635398456'": "card",
+    "jan@uni-praha.cz or +420 224 491 111": "email, phone",
+}
+
+
+@pytest.mark.parametrize("text", PERSONAL)
+def test_personal_data_stays_out_wherever_it_stands_and_is_not_told(text: str) -> None:
+    for task in (
+        facts(1, problem_statement=f"It says:\n{text}\n"),
+        facts(1, bug_patch=f"@@ -1 +1 @@\n-x\n+{text}\n"),
+        facts(1, other_text=text),
+    ):
+        (finding,) = personal_data([task], SETTINGS).values()
+        assert finding == (PERSONAL[text].split(",")[0], PERSONAL[text])
+
+
+NOBODYS = (
+    "git clone git@github.com:mahmoud/boltons.git",
+    "user@example.com, jane@example.org, a@b.com, foo@bar.com, you@yourdomain.com, x@test.co.uk",
+    "noreply@github.com, 123+name@users.noreply.github.com, root@debian.org",
+    "https://user@host.org/path and ssh://deploy@build.corp.net:22/x",
+    "class A:\n    @property\n    @functools.cache\n    def b(self): return self.x@other.T",
+    "result = left@right.inverse  # a product",
+    "version 4.0.2.1 of 2021-03-04 12:34:56, 10.0.0.1, 8.8.8.8",
+    "x = 4111111111111111; y = '4242 4242 4242 4242'; z = 4539148803436468",
+    "0.4539148803436467, 453914880343646712, 0x4539148803436467, id-4539148803436467",
+    "IBAN GB82 WEST 1234 5698 7654 32 and DE02 1203 0000 0000 2020 52",
+    "tel:+1-201-555-0123 and z +6073641856.9 or Decimal('+35236450.6')",
+    "1 + 4930901820 and 030 901820 and (415) 263-1234",
+    "sha256 0123456789abcdef0123456789abcdef, uuid 4539a488-0343-6467-8000-000000000000",
+)
+
+
+@pytest.mark.parametrize("text", NOBODYS)
+def test_examples_and_code_are_no_personal_data(text: str) -> None:
+    patch = "\n".join(f"+{line}" for line in text.splitlines())
+    assert personal_data([facts(1, problem_statement=text, bug_patch=patch, other_text=text)], SETTINGS) == {}
+
+
+def test_the_mark_of_an_added_line_makes_no_telephone_number_of_it() -> None:
+    assert personal_data([facts(1, bug_patch="@@ -1 +1 @@\n-4930901821\n+4930901820\n")], SETTINGS) == {}
+
+
+def test_personal_data_is_looked_for_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert personal_data([facts(1, problem_statement="erika.mustermann@web.de")], SETTINGS)
+
+
+def test_tasks_of_commits_from_before_a_day_stay_out() -> None:
+    days = [datetime(2025, 12, 31, 23, 59, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)]
+    east = datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=2)))
+    tasks = [facts(number, created_at=day) for number, day in enumerate([*days, east])]
+    found = gate("contamination")(tasks, GateSettings(since=date(2026, 1, 1)))
+    assert {name[-1]: finding for name, finding in found.items()} == {
+        "0": Finding("date", "its commit is of 2025-12-31, before 2026-01-01"),
+        "2": Finding("date", "its commit is of 2025-12-31, before 2026-01-01"),
+    }
+    assert "contamination" not in not_asked(tasks, GateSettings(since=date(2026, 1, 1)))

@@ -49,6 +49,17 @@ def test_several_datasets_are_scanned_as_one(registry: Registry) -> None:
     assert numbers(frame.collect()["instance_id"].to_list()) == list(range(1, 11))
 
 
+def test_gates_are_shown_every_text_of_a_task(tmp_path: Path, task_of: TaskOf, dataset_of: DatasetOf) -> None:
+    task = task_of(1)
+    (facts,) = Registry.open(dataset_of(tmp_path / "one", [task])).facts()
+    assert (facts.problem_statement, facts.bug_patch) == (task.problem_statement, task.bug_patch)
+    (edit,) = task.edit_targets
+    shown = [task.plan.goal, "d", edit.search, edit.replace, "MY_FLAG=yes"]
+    assert facts.other_text == "\n".join(shown)
+    patch = "\n".join(line[1:] for line in task.bug_patch.split("\n"))
+    assert facts.texts() == (task.problem_statement, patch, facts.other_text)
+
+
 CONDITIONS = {
     "": list(range(1, 11)),
     "language = 'python' AND complexity.score > 0.75": [8, 9, 10],
