@@ -2,14 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := schemas extractors synthesis validation storage task_registry flows
+PACKAGES := schemas extractors synthesis validation storage task_registry hrm flows
 CODE := $(PACKAGES) tests benchmarks examples
 DEMO := build/demo
 
-.PHONY: demo test check lint types contracts docs dev install lock clean help
+.PHONY: demo test check lint types contracts docs dev install train-env lock clean help
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 demo: install ## Make tasks from the bundled sample repository, without Docker, a key or root
 	@rm -rf $(DEMO)
@@ -23,7 +23,7 @@ demo: install ## Make tasks from the bundled sample repository, without Docker, 
 	@echo "  $(BIN)/gymforge verify my-tasks --sample 10"
 
 test: dev ## Run the whole test suite; what this machine cannot run is skipped with the reason
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: dev lint types contracts ## Lint, types, import contracts and the quick tests: under two minutes
 	$(BIN)/python -m pytest -m "not slow and not docker" -n 2
@@ -34,6 +34,8 @@ lint: dev
 
 types: dev
 	$(BIN)/mypy
+	@if [ -e $(VENV)/.installed-train ]; then $(BIN)/mypy -p hrm; \
+	  else echo "hrm is left out: it is checked against torch's own types, which \`make train-env\` brings"; fi
 
 contracts: dev
 	$(BIN)/lint-imports
@@ -44,6 +46,8 @@ docs: dev ## Build the documentation, strictly
 install: $(VENV)/.installed
 
 dev: $(VENV)/.installed-dev
+
+train-env: $(VENV)/.installed-train ## Add what the trainer needs (torch: a download of 2.5 GB)
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -62,11 +66,17 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
-lock: | $(BIN)/uv ## Resolve the dependencies anew into requirements.lock and requirements-dev.lock
+$(VENV)/.installed-train: requirements-train.lock $(VENV)/.installed-dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements-train.lock
+	@touch $@
+
+lock: | $(BIN)/uv ## Resolve the dependencies anew into requirements.lock and those beside it
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
 	  --upgrade --extra docker pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
 	  --upgrade --extra dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
+	  --upgrade --extra train --constraint requirements-dev.lock pyproject.toml --output-file requirements-train.lock
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) build dist

@@ -71,6 +71,8 @@ class Round(NamedTuple):
     stages_s: Counter[str]
     peak_bytes: int
     """Largest memory of this process and its descendants together; sandboxes of an engine are not among them."""
+    engine_bytes: int
+    """Largest memory of all containers of the engine together, files in their own memory included; 0 without one."""
     sandboxes: int
 
 
@@ -149,6 +151,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         "median_s": round(statistics.median(one.seconds for one in last.judged), 4),
         "sandboxes": last.sandboxes,
         "peak_mib": round(max(one.peak_bytes for one in rounds) / 2**20),
+        "sandboxes_mib": round(max(one.engine_bytes for one in rounds) / 2**20),
         "verdicts": dict(Counter(_said(one.proof) for one in last.judged)),
         "whole_suites": dict(Counter(one.proof.why_whole for one in last.judged if one.proof.why_whole)),
         "rounds_agree": all(_verdicts(one) == _verdicts(last) for one in rounds),
@@ -229,6 +232,7 @@ def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *
         tests_s=stages_s["find: tests"],
         stages_s=stages_s,
         peak_bytes=memory.peak_bytes,
+        engine_bytes=memory.engine_bytes,
         sandboxes=sum(server.opened for fast in found for server in (fast.finder, fast.confirmer)),
     )
 
@@ -286,10 +290,14 @@ def against_truth(subject: Subject, options: argparse.Namespace, last: Round) ->
 
 
 class Memory:
-    """Watches the memory of this process and its descendants; shared pages count once (proportional set size)."""
+    """Watches the memory of this process and its descendants, where shared pages count once (proportional set size).
+
+    And that of the engine's containers: what the kernel's groups say of anonymous memory and of files in memory.
+    """
 
     def __init__(self) -> None:
         self.peak_bytes = 0
+        self.engine_bytes = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
@@ -305,6 +313,22 @@ class Memory:
         while not self._ended.wait(_SAMPLE_MEMORY_S):
             own = psutil.Process()
             self.peak_bytes = max(self.peak_bytes, sum(_pss(one) for one in (own, *own.children(recursive=True))))
+            self.engine_bytes = max(self.engine_bytes, sum(_group_bytes(one) for one in _groups()))
+
+
+def _groups() -> list[Path]:
+    """Accounts of the engine's containers: cgroup v1, then v2, whatever there is."""
+    top = Path("/sys/fs/cgroup")
+    return [*top.glob("memory/docker/*/memory.stat"), *top.glob("system.slice/docker-*.scope/memory.stat")]
+
+
+def _group_bytes(account: Path) -> int:
+    try:
+        found = dict(line.split() for line in account.read_text().splitlines())
+    except OSError:  # its container has ended
+        return 0
+    names = ("total_rss", "total_shmem") if "total_rss" in found else ("anon", "shmem")
+    return sum(int(found.get(name, 0)) for name in names)
 
 
 def _pss(process: psutil.Process) -> int:

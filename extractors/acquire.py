@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from extractors.git_copy import GitCopy, SubmoduleLink
 from extractors.git_limits import TreeRoom
-from extractors.license import license_of
+from extractors.license import attribution_of, license_of
 from extractors.source import Source, SourceKind, is_git_directory, parse_source, resolve_relative
 from schemas.errors import CloneFailed, InvalidInput
 from schemas.repo import RepoRef
@@ -49,7 +49,8 @@ def acquire(source: str, *, ref: str | None, cache_dir: Path, destination: Path)
         if destination.exists():
             destination.rmdir()
         tree.rename(destination)
-    return Checkout(repo_ref.model_copy(update={"license_spdx": license_of(destination)}), destination)
+    rights = {"license_spdx": license_of(destination), "attribution": attribution_of(destination)}
+    return Checkout(repo_ref.model_copy(update=rights), destination)
 
 
 class _Holder(NamedTuple):

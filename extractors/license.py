@@ -1,4 +1,4 @@
-"""The licence of a repository as an SPDX expression, from its own files; `NOASSERTION` rather than a guess."""
+"""The licence of a repository as an SPDX expression and whose it is, from its own files; no guesses."""
 
 import re
 import tempfile
@@ -14,6 +14,18 @@ _NAMES = re.compile(r"(?:licen[cs]e|copying|unlicense)(?:$|[^a-z])|licenses/[^/]
 _NOT_TEXTS = (".py", ".json", ".yml", ".yaml", ".toml", ".cfg", ".ini", ".spdx", ".html", ".svg", ".png", ".header")
 _MAX_BYTES = 256 * 1024
 _MAX_FILES = 40
+_NOTICE = re.compile(r"notice(?:$|[^a-z])", re.IGNORECASE)
+_COPYRIGHT = re.compile(
+    r"(?:[\s#*/;-]|portions |parts |all )*"
+    r"(?:copyright\b(?=.*(?:(?:19|20)\d\d|\(c\)|©))|\(c\) ?(?=(?:19|20)\d\d)|©).*\w",
+    re.IGNORECASE,
+)
+_OF_THE_TEXT = re.compile(
+    r"Free Software Foundation, Inc\.(?: *<http|, *(?:$|5[19] ))|[\[<{](?:yyyy|year|name)", re.IGNORECASE
+)
+"""Whose the text of a licence itself is (GNU), and what a licence's text says to fill in."""
+_MAX_LINES = 100
+_MAX_LINE = 300
 
 
 def license_of(tree: Path) -> str:
@@ -30,6 +42,20 @@ def license_of(tree: Path) -> str:
     return NOASSERTION
 
 
+def attribution_of(tree: Path) -> tuple[str, ...]:
+    """Copyright lines of a checkout's licence and notice files, as they stand there, each once.
+
+    Of files with more than 100 of them the first 100, and of a line the first 300 characters.
+    """
+    files = Tree(tree)
+    paths = [path for path in files.names_at("") + files.names_at("LICENSES") if _is_license_file(path)]
+    paths += [path for path in files.names_at("") if _NOTICE.match(path) and not path.lower().endswith(_NOT_TEXTS)]
+    texts = [_text(files, path) or "" for path in paths[:_MAX_FILES]]
+    lines = [line for text in texts for line in text.splitlines()]
+    found = [line for line in lines if _COPYRIGHT.match(line) and not _OF_THE_TEXT.search(line)]
+    return tuple(dict.fromkeys(" ".join(line.strip(" \t#*/;-").split())[:_MAX_LINE] for line in found))[:_MAX_LINES]
+
+
 def _is_license_file(path: str) -> bool:
     return bool(_NAMES.match(path)) and not path.lower().endswith(_NOT_TEXTS)
 
@@ -37,12 +63,8 @@ def _is_license_file(path: str) -> bool:
 def _identify(files: Tree, path: str) -> str | None:
     from identify.identify import license_id
 
-    target = files.safe_path(path)
-    if target is None or target.stat().st_size > _MAX_BYTES:
-        return None
-    try:
-        text = target.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
+    text = _text(files, path)
+    if text is None:
         return None
     candidates = [text, _reflowed(text)]
     if _is_apache_without_appendix(text):
@@ -54,6 +76,17 @@ def _identify(files: Tree, path: str) -> str | None:
             if found := license_id(str(copy)):
                 return str(found)
     return None
+
+
+def _text(files: Tree, path: str) -> str | None:
+    """A file's text; `None` where it is too long, no UTF-8, or leads out of the tree."""
+    target = files.safe_path(path)
+    if target is None or target.stat().st_size > _MAX_BYTES:
+        return None
+    try:
+        return target.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def _reflowed(text: str) -> str:

@@ -1,23 +1,26 @@
 """The Prefect flow that ingests one repository: a task by stage, and task runs that carry batches of validations."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
+from flows.artifacts import publish_ingestion, run_log
 from flows.interrupt import finishing_first
 from flows.judging import Wave
 from flows.pipeline import IngestResult, Pipeline
 from flows.settings import IngestSettings
-from schemas.errors import GymforgeError
+from schemas.errors import GymforgeError, Unfinished
 
 
-def _is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Whether to try again: only what may go away by itself is worth the wait."""
     try:
         state.result()
@@ -26,13 +29,13 @@ def _is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bo
     return False
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_is_transient)
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient)
 def acquire(pipeline: Pipeline) -> None:
     """Clone and profile."""
     pipeline.acquire()
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_is_transient)
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient)
 def prepare(pipeline: Pipeline) -> None:
     """Build the environment and measure the baseline."""
     pipeline.prepare()
@@ -44,13 +47,13 @@ def synthesize(pipeline: Pipeline) -> None:
     pipeline.synthesize()
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_is_transient)
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient)
 def measure_impact(pipeline: Pipeline) -> None:
     """Measure what every test depends on."""
     pipeline.measure_impact()
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_is_transient)
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient)
 def validate(pipeline: Pipeline, wave: Wave) -> int:
     """Judge candidates of a wave until none is left; every verdict is kept as soon as it is reached."""
     return pipeline.validate(wave)
@@ -68,10 +71,14 @@ def ingest_repository(settings: IngestSettings) -> IngestResult:
 
     Raises:
         GymforgeError: what stopped it; everything that was finished is kept and reused by the next run.
+        Unfinished: its time was up; the same holds.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the same holds.
     """
-    with Pipeline(settings) as pipeline:
+    with Pipeline(settings) as pipeline, run_log(), _stopped_in_time(pipeline) as time_is_up:
         acquire(pipeline)
+        present = pipeline.present()
+        if present is not None:
+            return pipeline.repeated(present)
         prepare(pipeline)
         present = pipeline.finished()
         if present is not None:
@@ -88,22 +95,31 @@ def ingest_repository(settings: IngestSettings) -> IngestResult:
                 wait(futures)
                 for future in futures:
                     future.result()
+        if time_is_up.is_set():
+            raise Unfinished(f"The {settings.stop_after_s:.0f} s for {settings.work} were up; the next run goes on.")
         if pipeline.stopping.is_set():
             raise KeyboardInterrupt
         result = write(pipeline)
-    _publish(result)
+    publish_ingestion(result)
     return result
 
 
-def _publish(result: IngestResult) -> None:
-    """Show the outcome in Prefect's own pages."""
-    reasons = sorted({reason for counts in result.yields.values() for reason in counts})
-    create_table_artifact(
-        key="gymforge-yields",
-        table=[
-            {"strategy": strategy} | {reason: counts.get(reason, 0) for reason in reasons}
-            for strategy, counts in result.yields.items()
-        ],
-        description=f"{result.ingestion.tasks} tasks from {result.ingestion.repo} at {result.ingestion.commit[:12]}",
-    )
-    create_link_artifact(key="gymforge-dataset", link=result.out.resolve().as_uri(), description="The dataset folder")
+@contextmanager
+def _stopped_in_time(pipeline: Pipeline) -> Iterator[threading.Event]:
+    """Inside, the pipeline is stopped when its time is up; the value says whether that was why."""
+    time_is_up = threading.Event()
+
+    def stop() -> None:
+        time_is_up.set()
+        pipeline.stopping.set()
+
+    limit_s = pipeline.settings.stop_after_s
+    timer = None if limit_s is None else threading.Timer(limit_s, stop)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield time_is_up
+    finally:
+        if timer is not None:
+            timer.cancel()

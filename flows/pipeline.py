@@ -1,6 +1,5 @@
 """One repository's walk from source to shards: the order of the steps and what survives a kill, nothing else."""
 
-import shutil
 import threading
 import zlib
 from collections import Counter
@@ -32,7 +31,14 @@ from schemas.tasks import RejectedCandidate, TaskInstance
 from storage.durable import write_whole
 from storage.layout import DatasetLayout
 from storage.ledger import Ledger
-from storage.manifest import add_ingestion, finished_ingestion, open_for_writing
+from storage.manifest import (
+    add_ingestion,
+    committing,
+    find_ingestion,
+    finished_ingestion,
+    open_for_writing,
+    read_manifest,
+)
 from synthesis.generate import generate, strategy_names
 from synthesis.identity import instance_id
 from validation.sandbox.protocol import Limits, SandboxBackend
@@ -97,10 +103,8 @@ class Pipeline:
         if strategies is not None:
             _require_known(strategies)
         self.backend: SandboxBackend = open_backend(self.settings.sandbox, cache_dir=self.settings.cache_dir)
-        self.layout: DatasetLayout = self._stack.enter_context(open_for_writing(self.settings.out))
-        self._stack.callback(self._clear_workspace)
-        self._clear_workspace()
-        self.layout.workspace.mkdir(parents=True)
+        writing = open_for_writing(self.settings.out, writer=self.settings.work)
+        self.layout: DatasetLayout = self._stack.enter_context(writing)
         return self
 
     def __exit__(
@@ -116,7 +120,7 @@ class Pipeline:
             self.settings.source,
             ref=self.settings.ref,
             cache_dir=self.settings.cache_dir,
-            destination=self.layout.workspace / "tree",
+            destination=self.layout.writer(self.settings.work) / "tree",
         )
         ref = self.checkout.ref
         listener().fact(f"{ref.name} at {ref.commit[:12]} ({ref.version or 'no tag'}), licence {ref.license_spdx}")
@@ -160,6 +164,13 @@ class Pipeline:
             self.checkout, self.profile, environment, baseline, index, command, self.settings.seed, config_hash
         )
         return self.prepared
+
+    def present(self) -> Ingestion | None:
+        """What the dataset holds of the same commit, where only new commits are asked for."""
+        if not self.settings.only_new:
+            return None
+        ref = self.checkout.ref
+        return find_ingestion(read_manifest(self.layout), repo=ref.name, commit=ref.commit)
 
     def finished(self) -> Ingestion | None:
         """The very same ingestion, where the dataset already holds it.
@@ -270,10 +281,19 @@ class Pipeline:
         return ran
 
     def write(self) -> IngestResult:
-        """Write the shards, then the manifest. The same inputs give the same bytes."""
+        """Write the shards, then the manifest. The same inputs give the same bytes.
+
+        Raises:
+            DatasetError: another process has added the same commit with other settings meanwhile.
+        """
+        listener().stage("write")
+        with committing(self.layout):
+            present = self.finished()
+            return self._commit() if present is None else self.repeated(present)
+
+    def _commit(self) -> IngestResult:
         from storage.shards import write_rejected, write_tasks
 
-        listener().stage("write")
         ref = self.checkout.ref
         rejected = [*self._rejected, *dropped_rows(self.checkout.ref, self.synthesized.rejected)]
         with self._timed("write"):
@@ -285,6 +305,7 @@ class Pipeline:
                 url=ref.url,
                 commit=ref.commit,
                 license_spdx=ref.license_spdx,
+                attribution=ref.attribution,
                 sandbox=self.backend.kind,
                 config_hash=self.ground.config_hash,
                 seed=self.settings.seed,
@@ -303,9 +324,6 @@ class Pipeline:
         self._keep_record(result)
         add_ingestion(self.layout, ingestion)
         return result
-
-    def _clear_workspace(self) -> None:
-        shutil.rmtree(self.layout.workspace, ignore_errors=True)
 
     def _keep_record(self, result: IngestResult) -> None:
         ref = self.checkout.ref

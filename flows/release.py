@@ -3,13 +3,16 @@
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import Field, ValidationError
 
 from flows.progress import listener
-from schemas.errors import DatasetError, InvalidInput, StorageFailed
+from flows.reverify import verify_dataset
+from flows.settings import default_workers
+from schemas.errors import DatasetError, GymforgeError, InvalidInput, StorageFailed
 from schemas.manifest import Ingestion, Release, ShardManifest
 from schemas.model import Model
 from schemas.tasks import RejectedCandidate
@@ -28,6 +31,11 @@ class ReleaseSettings(Model):
     """A folder that is not there yet."""
     splits: Splits = Field(default_factory=Splits)
     gates: GateSettings = Field(default_factory=GateSettings)
+    health: int = Field(default=0, ge=0)
+    """Tasks of each dataset to run again before; what is found is kept in the dataset's history."""
+    sandbox: str = "auto"
+    """Where they run."""
+    workers: int = Field(default_factory=default_workers, ge=1)
 
 
 class _Dropped(NamedTuple):
@@ -43,7 +51,11 @@ def release_settings(
     seed: int,
     licences: Sequence[str],
     benchmarks: Sequence[str],
+    since: date | None,
     near: float,
+    health: int,
+    sandbox: str,
+    workers: int | None,
 ) -> ReleaseSettings:
     """Settings from what the command line has: `shares` as `NAME=SHARE`; what is empty is the default.
 
@@ -63,14 +75,22 @@ def release_settings(
         splits = Splits(shares=dealt, seed=seed) if dealt else Splits(seed=seed)
     except ValidationError as error:
         raise InvalidInput(f"--split: {error.errors(include_url=False)[0]['msg']}") from error
-    gates = GateSettings(benchmarks=tuple(benchmarks), near=near)
+    gates = GateSettings(benchmarks=tuple(benchmarks), since=since, near=near)
     if licences:
         gates = gates.model_copy(update={"licences": tuple(licences)})
-    return ReleaseSettings(datasets=tuple(datasets), out=out, splits=splits, gates=gates)
+    return ReleaseSettings(
+        datasets=tuple(datasets),
+        out=out,
+        splits=splits,
+        gates=gates,
+        health=health,
+        sandbox=sandbox,
+        workers=workers or default_workers(),
+    )
 
 
 def make_release(settings: ReleaseSettings) -> ShardManifest:
-    """Ask every gate, and write what is left; the same datasets and settings give the same bytes.
+    """Ask every gate, and write what is left; the same datasets, histories and settings give the same bytes.
 
     The folder appears when all is in it: a release that was begun and not finished is no release, and the same command
     begins anew.
@@ -90,12 +110,17 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
     for dataset in settings.datasets:
         if "://" not in dataset:
             open_for_reading(Path(dataset))
+        elif settings.health:
+            raise InvalidInput(f"{dataset} is a URL, and its tasks cannot be run again there. Say --health 0.")
     registry = Registry.open(*settings.datasets, splits=settings.splits)
     if any(not held.ingestion.shards and held.shards for held in registry.held):
         raise DatasetError("One of the datasets is a release already. Release the datasets that it was made of.")
+    _check_health(settings)
     listener().stage("gates")
     facts = registry.facts()
-    dropped = _ask_gates(facts, settings.gates)
+    not_checked = not_asked(facts, settings.gates)
+    asked = [name for name in GATES if name not in not_checked]
+    dropped = _ask_gates(facts, asked, settings.gates)
     listener().stage("write")
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -121,14 +146,17 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
                     split: sum(shard.rows for shard in shards if shard.split == split)
                     for split in sorted(settings.splits.shares)
                 },
-                dropped=_counted(dropped, settings.gates),
-                not_checked=not_asked(settings.gates),
+                dropped=_counted(dropped, asked),
+                not_checked=not_checked,
+                checked=sum(bool(one.checks) for one in facts),
                 shards=shards,
                 rejected_shards=rejected,
             ),
         )
         write_manifest(layout, manifest)
         layout.root.rename(out)
+    except GymforgeError:  # some are OSErrors too
+        raise
     except OSError as error:
         raise StorageFailed(f"cannot write {out}: {error.strerror}. Free space, or name another folder.") from error
     finally:
@@ -136,10 +164,27 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
     return manifest
 
 
-def _ask_gates(facts: Sequence[Facts], settings: GateSettings) -> Mapping[str, _Dropped]:
+def _check_health(settings: ReleaseSettings) -> None:
+    for dataset in settings.datasets if settings.health else ():
+        try:
+            outcome = verify_dataset(
+                Path(dataset),
+                sample=settings.health,
+                sandbox=settings.sandbox,
+                source=None,
+                workers=settings.workers,
+                record=True,
+            )
+        except InvalidInput as error:
+            told = f"Tasks of {dataset} cannot be run again ({error}). `gymforge verify --record` has more options; "
+            raise InvalidInput(f"{told}--health 0 leaves it out.") from error
+        listener().fact(f"{dataset}: {outcome.verified} tasks run again, {len(outcome.disagreeing)} do not hold")
+
+
+def _ask_gates(facts: Sequence[Facts], asked: Sequence[str], settings: GateSettings) -> Mapping[str, _Dropped]:
     left = {task.instance_id: task for task in facts}
     dropped: dict[str, _Dropped] = {}
-    for name in _asked(settings):
+    for name in asked:
         found = gate(name)(tuple(left.values()), settings)
         for instance_id, finding in found.items():
             del left[instance_id]
@@ -159,12 +204,8 @@ def _ingestions(registry: Registry, facts: Sequence[Facts], dropped: Mapping[str
     )
 
 
-def _asked(settings: GateSettings) -> list[str]:
-    return [name for name in GATES if name not in not_asked(settings)]
-
-
-def _counted(dropped: Mapping[str, _Dropped], settings: GateSettings) -> dict[str, dict[str, int]]:
-    counts: dict[str, Counter[str]] = {name: Counter() for name in _asked(settings)}
+def _counted(dropped: Mapping[str, _Dropped], asked: Sequence[str]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {name: Counter() for name in asked}
     for one in dropped.values():
         counts[one.gate][one.finding.reason] += 1
     return {name: dict(sorted(found.items())) for name, found in counts.items()}
@@ -182,7 +223,7 @@ def _rejected_rows(facts: Sequence[Facts], dropped: Mapping[str, _Dropped]) -> l
             stage="release",
             reason=f"{dropped[one.instance_id].gate}_{dropped[one.instance_id].finding.reason}",
             detail=dropped[one.instance_id].finding.detail,
-            bug_patch=one.bug_patch,
+            bug_patch="",  # a release is given away: nothing of a secret, or of what may not be passed on, is in it
         )
         for one in facts
         if one.instance_id in dropped

@@ -2,8 +2,9 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from extractors.acquire import acquire
 from flows.progress import listener
 from flows.settings import default_cache_dir
 from schemas.errors import EnvironmentFailed, InvalidInput
+from schemas.health import HealthCheck
 from schemas.manifest import Ingestion
 from schemas.model import Model
 from schemas.tasks import TaskInstance
-from storage.manifest import open_for_reading, read_manifest
+from storage.durable import refuse_unwritable
+from storage.health import add_health, read_health
+from storage.manifest import gymforge_version, open_for_reading, read_manifest
 from task_registry import load_tasks, summarize_tasks
 from validation.environment import build_environment
 from validation.sandbox.protocol import Limits, SandboxBackend
@@ -30,6 +34,8 @@ class VerificationOutcome(Model):
     verified: int
     disagreeing: Mapping[str, tuple[str, ...]]
     """Instance id to what speaks against it; empty when every task holds."""
+    ids: tuple[str, ...]
+    """Of the tasks that were verified, sorted."""
 
 
 def verify_dataset(
@@ -39,18 +45,26 @@ def verify_dataset(
     sandbox: str,
     source: str | None,
     workers: int,
+    record: bool = False,
     cache_dir: Path | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> VerificationOutcome:
-    """Verify all tasks of a dataset, or a sample chosen by the hash of their ids.
+    """Verify all tasks of a dataset, or a sample.
+
+    `sample`: so many, those first that were checked least often or longest ago, and then by the hash of their ids.
+    `record`: add the outcome to the dataset's history, from which the gate `health` quarantines tasks.
 
     Raises:
         DatasetError: the folder is no dataset, or of another schema.
         DatasetDamaged: a file in it is damaged.
         InvalidInput: an environment is not stored here and its repository cannot be found without `source`.
+        StorageFailed: the outcome cannot be recorded.
     """
     layout = open_for_reading(directory)
+    if record:
+        refuse_unwritable(layout.root, instead="leave out --record")
     backend = open_backend(sandbox, cache_dir=cache_dir or default_cache_dir())
-    ids = choose_ids(directory, sample)
+    ids = choose_ids(directory, sample, read_health(layout))
     found: list[Verification] = []
     for ingestion in read_manifest(layout).ingestions:
         own = load_tasks(directory, repo=ingestion.repo, ids=ids)
@@ -71,10 +85,24 @@ def verify_dataset(
         )
         listener().stage("verify", total=min(len(ids), ingestion.tasks))
         found += _verify_all(verifier, chain([first], tasks), workers)
+    if record:
+        moment, version = now(), gymforge_version()
+        checks = [
+            HealthCheck(
+                instance_id=one.instance_id,
+                checked_at=moment,
+                sandbox=backend.kind,
+                gymforge_version=version,
+                disagreements=one.disagreements,
+            )
+            for one in sorted(found, key=lambda one: one.instance_id)
+        ]
+        add_health(layout, checks)
     return VerificationOutcome(
         sandbox=backend.kind,
         verified=len(found),
         disagreeing={one.instance_id: one.disagreements for one in found if one.disagreements},
+        ids=tuple(sorted(one.instance_id for one in found)),
     )
 
 
@@ -89,11 +117,19 @@ def _verify_all(verifier: Verifier, tasks: Iterator[TaskInstance], workers: int)
     return found
 
 
-def choose_ids(directory: Path, sample: int | None) -> tuple[str, ...]:
-    """The ids with the lowest hashes: the same sample every time, and a fair one."""
-    ids = (summary.instance_id for summary in summarize_tasks(directory))
-    by_hash = sorted(ids, key=lambda one: hashlib.sha256(one.encode()).hexdigest())
-    return tuple(by_hash if sample is None else by_hash[:sample])
+def choose_ids(directory: Path, sample: int | None, history: Sequence[HealthCheck] = ()) -> tuple[str, ...]:
+    """The ids that were checked least often, or longest ago; of those with the same history, with the lowest hashes."""
+    times: dict[str, list[datetime]] = {}
+    for check in history:
+        times.setdefault(check.instance_id, []).append(check.checked_at)
+
+    def turn(instance_id: str) -> tuple[int, datetime, str]:
+        checked = times.get(instance_id, [])
+        last = max(checked, default=datetime.min.replace(tzinfo=UTC))
+        return len(checked), last, hashlib.sha256(instance_id.encode()).hexdigest()
+
+    ordered = sorted((summary.instance_id for summary in summarize_tasks(directory)), key=turn)
+    return tuple(ordered if sample is None else ordered[:sample])
 
 
 def environment_of(ingestion: Ingestion, backend: SandboxBackend, *, source: str | None, cache_dir: Path) -> str:

@@ -1,23 +1,49 @@
-"""Run the ingestion flow from the command line: what Prefect has to be told before it is imported."""
+"""Run flows from the command line: what Prefect has to be told before it is imported."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from schemas.errors import InvalidInput
 from storage.durable import require_usable
 
 if TYPE_CHECKING:  # the pipeline is imported with the flow, after Prefect's settings are made
     from flows.pipeline import IngestResult
+    from flows.refresh import RefreshResult
     from flows.settings import IngestSettings
 
+Result = TypeVar("Result")
 
-def run_flow(settings: IngestSettings, *, debug: bool) -> IngestResult:
-    """Run the flow on the user's server (`PREFECT_API_URL`), or on one of its own for the time of the run.
 
-    No telemetry in either case.
+def run_ingestion(settings: IngestSettings, *, debug: bool) -> IngestResult:
+    """Ingest one repository; raises what the flow does, and what `_run` does."""
+
+    def load() -> Callable[[], IngestResult]:
+        from flows.ingest import ingest_repository
+
+        return lambda: ingest_repository(settings)
+
+    return _run(load, cache_dir=settings.cache_dir, debug=debug)
+
+
+def run_refresh(repositories: str, *, cache_dir: Path, debug: bool, **parameters: Any) -> RefreshResult:
+    """Ingest a list of repositories; raises what the flow does, and what `_run` does."""
+
+    def load() -> Callable[[], RefreshResult]:
+        from flows.refresh import refresh
+
+        return lambda: refresh(repositories, **parameters)
+
+    return _run(load, cache_dir=cache_dir, debug=debug)
+
+
+def _run(load: Callable[[], Callable[[], Result]], *, cache_dir: Path, debug: bool) -> Result:
+    """Run a flow on the user's server (`PREFECT_API_URL`), or on one of its own for the time of the run.
+
+    `load` imports Prefect and gives the call; a server of our own starts meanwhile. No telemetry in either case.
 
     Raises:
         InvalidInput: the user's server does not answer.
@@ -31,25 +57,27 @@ def run_flow(settings: IngestSettings, *, debug: bool) -> IngestResult:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     if "PREFECT_API_URL" in os.environ:
-        _require_server(os.environ["PREFECT_API_URL"])
-        from flows.ingest import ingest_repository
-
-        return ingest_repository(settings)
+        require_server(os.environ["PREFECT_API_URL"])
+        return load()()
 
     from flows.prefect_server import start_server
 
-    home = settings.cache_dir / "prefect"
+    home = cache_dir / "prefect"
     own = os.environ.setdefault("PREFECT_HOME", str(home))
     require_usable(Path(own), instead="name another folder in PREFECT_HOME")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
     with start_server(home) as wait_until_ready:
-        from flows.ingest import ingest_repository
-
+        call = load()
         wait_until_ready()
-        return ingest_repository(settings)
+        return call()
 
 
-def _require_server(url: str) -> None:
+def require_server(url: str) -> None:
+    """See that a Prefect server answers there.
+
+    Raises:
+        InvalidInput: none does.
+    """
     import httpx
 
     try:

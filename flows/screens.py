@@ -27,7 +27,10 @@ from task_registry.splits import Splits
 from validation.sandbox.select import Probe, ProbeStatus
 
 if TYPE_CHECKING:  # a screen needs none of the machinery whose results it shows
+    from flows.export import ExportSummary
     from flows.pipeline import IngestResult
+    from flows.publish import Publication
+    from flows.refresh import RefreshResult
     from flows.reverify import VerificationOutcome
     from flows.statistics import DatasetCounts
     from task_registry import TaskSummary
@@ -119,6 +122,23 @@ def show_result(result: IngestResult) -> None:
         console.print(f"{result.out / shard.path}  {shard.rows} tasks, {shard.size_bytes:,} bytes", soft_wrap=True)
 
 
+def show_refresh(result: RefreshResult) -> None:
+    """What became of each repository of a list."""
+    table = Table("repository", "commit", "outcome", "tasks", "rejected", "seconds", "why", box=None)
+    for one in result.repositories:
+        table.add_row(
+            escape(one.repo or one.source),
+            one.commit[:12],
+            one.status,
+            *(str(number or "") for number in (one.tasks, one.rejected)),
+            f"{one.seconds:.0f}",
+            escape(one.message),
+        )
+    console = _console()
+    console.print(table)
+    console.print(f"{result.told}; dataset: {escape(str(result.out))}")
+
+
 def show_tasks(tasks: Sequence[TaskSummary]) -> None:
     """One line a task."""
     table = Table(box=None, pad_edge=False)
@@ -160,6 +180,47 @@ def show_release(folder: Path, manifest: ShardManifest) -> None:
         console.print(f"{gate}: {told}", highlight=False)
     for gate, why in release.not_checked.items():
         console.print(f"{gate}: not checked, {why}", highlight=False)
+
+
+def show_publication(publication: Publication) -> None:
+    """What was sent, or would be."""
+    console = _console()
+    if publication.dry_run:
+        for path, size_bytes in publication.files.items():
+            console.print(f"{size_bytes:>15,}  {path}", markup=False, soft_wrap=True)
+        console.print(
+            f"{publication.tasks} tasks in {len(publication.files)} files belong in {publication.repo_id}. The release "
+            "is whole, its card fits it, and neither secrets nor personal data were found; the hub was not asked.",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
+    if publication.uploaded or publication.removed:
+        done = f"{len(publication.uploaded)} files sent, {len(publication.removed)} removed"
+    else:
+        done = "all was there already"
+    console.print(f"{publication.tasks} tasks: {done}, and everything reads back equal.", markup=False)
+    console.print(publication.url, markup=False, soft_wrap=True)
+
+
+def show_export(folder: Path, summary: ExportSummary) -> None:
+    """What an export holds, and what the tool that reads it does not see."""
+    console, written = _console(), summary.written
+    console.print(f"{written.tasks} tasks as {summary.format} reads them: {escape(str(folder))}", highlight=False)
+    unseen = sum(map(len, written.unseen_tests.values()))
+    if unseen:
+        console.print(
+            f"{unseen} tests have ids that it cannot read; they are in no task. {len(written.left_out)} tasks have no "
+            "other failing tests, and stay out.",
+            highlight=False,
+        )
+    for repo, tests in written.unseen_tests.items():
+        for test in tests[:SHOWN_TESTS]:
+            console.print(f"  {escape(repo)}: {escape(test)}", highlight=False)
+        if len(tests) > SHOWN_TESTS:
+            console.print(f"  {escape(repo)}: and {len(tests) - SHOWN_TESTS} more, in export.json", highlight=False)
+    if written.no_image:
+        console.print(f"It cannot build images of: {escape(', '.join(written.no_image))}", highlight=False)
 
 
 def show_task(task: TaskInstance) -> None:

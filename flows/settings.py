@@ -7,8 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from extractors.source import strip_credentials
 from schemas.model import Model
 from schemas.tasks import SCHEMA_VERSION
 from storage.manifest import gymforge_version
@@ -46,6 +47,21 @@ class IngestSettings(Model):
     config: Path | None = None
     """A `gymforge.toml` that overrides what is found in the repository."""
     cache_dir: Path = Field(default_factory=default_cache_dir)
+    only_new: bool = False
+    """Do nothing where the dataset holds the commit, whatever it was ingested with."""
+    stop_after_s: float | None = Field(default=None, gt=0)
+    """Stop then, as an interrupt does; the next run goes on."""
+
+    @field_validator("source")
+    @classmethod
+    def _without_password(cls, source: str) -> str:
+        """Runs are named after their source, in pages that many may read; git's own helpers give passwords."""
+        return strip_credentials(source)
+
+    @property
+    def work(self) -> str:
+        """What no two processes do in one folder at the same time, for people."""
+        return self.source if self.ref is None else f"{self.source} at {self.ref}"
 
 
 PIPELINE_VERSION = 4

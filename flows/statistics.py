@@ -10,6 +10,7 @@ from flows.run_record import RunRecord
 from schemas.errors import DatasetDamaged
 from schemas.manifest import FastPathAudit
 from schemas.model import Model
+from storage.layout import DatasetLayout
 from storage.manifest import open_for_reading, read_manifest
 from task_registry import load_rejected, summarize_tasks
 
@@ -83,8 +84,17 @@ def count_dataset(directory: Path) -> DatasetCounts:
         languages=_sorted(languages),
         domains=_sorted(domains),
         issue_styles=_sorted(styles),
-        runs=tuple(_run_record(path) for path in sorted(layout.runs.glob("*.json"))),
+        runs=run_records(layout),
     )
+
+
+def run_records(layout: DatasetLayout) -> tuple[RunRecord, ...]:
+    """What the runs that filled a dataset folder took, by name.
+
+    Raises:
+        DatasetDamaged: a record cannot be read.
+    """
+    return tuple(_run_record(path) for path in sorted(layout.runs.glob("*.json")))
 
 
 def _run_record(path: Path) -> RunRecord:

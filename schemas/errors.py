@@ -14,7 +14,10 @@
     ├── SandboxFailed (RuntimeError)         8   a sandbox died or broke its protocol
     ├── VerificationFailed (AssertionError)  9   finished tasks do not hold up when run again
     ├── MissingExtra (ImportError)          10   an optional dependency is not installed
-    └── StorageFailed (OSError)             11   a disk is full or may not be written to
+    ├── StorageFailed (OSError)             11   a disk is full or may not be written to
+    ├── PublishFailed (ConnectionError)     13   the hub is not reached, refuses, or does not hold what was sent
+    ├── PublishBlocked (ValueError)         14   what was to be published holds secrets or personal data
+    └── Unfinished (RuntimeError)           15   time was up, or some of several repositories failed
 """
 
 from typing import ClassVar
@@ -99,3 +102,30 @@ class StorageFailed(GymforgeError, OSError):
     """The file system refused: a disk is full, read-only, or closed to this user. What is finished is kept."""
 
     exit_code = 11
+
+
+class PublishFailed(GymforgeError, ConnectionError):
+    """The hub cannot be reached, refuses, or does not hold what was sent.
+
+    Transient are dropped connections, time-outs, rate limits (429), faults of the server (5xx) and commits of others
+    that came between (412).
+    """
+
+    exit_code = 13
+
+    def __init__(self, message: str, *, transient: bool = False, retry_after_s: float = 0.0) -> None:
+        super().__init__(message, transient=transient)
+        self.retry_after_s = retry_after_s
+        """How long the hub asks to wait; 0 where it does not."""
+
+
+class PublishBlocked(GymforgeError, ValueError):
+    """What was to be published holds secrets or personal data; nothing was sent."""
+
+    exit_code = 14
+
+
+class Unfinished(GymforgeError, RuntimeError):
+    """Work is left over: time was up, or some of several repositories failed. The same command goes on from there."""
+
+    exit_code = 15

@@ -44,6 +44,8 @@ class Release(Model):
     """Gate to reason to number of tasks that were left out; a gate that was asked and let all pass has none."""
     not_checked: Mapping[str, str]
     """Gate that was not asked, and why."""
+    checked: int = 0
+    """Tasks that were run again at least once since they were made, those among them that did not hold included."""
     shards: tuple[ReleasedShard, ...]
     """Files, by split and by id."""
     rejected_shards: tuple[Shard, ...]
@@ -72,6 +74,8 @@ class Ingestion(Model):
     """Full hash of the commit."""
     license_spdx: str
     """SPDX expression, or `NOASSERTION`."""
+    attribution: tuple[str, ...] = ()
+    """Copyright lines of the repository's licence files, as they stand there."""
     sandbox: str
     """Kind of sandbox in which tests ran."""
     config_hash: str

@@ -35,6 +35,8 @@ class RepoRef(Model):
     """Committer time of the commit, in UTC."""
     license_spdx: str = "NOASSERTION"
     """SPDX expression from the repository's own licence files; `NOASSERTION` where it is not certain."""
+    attribution: tuple[str, ...] = ()
+    """Copyright lines of these files, as they stand there."""
     version: str = ""
     """`git describe --tags` at the commit (nearest tag, distance, hash), empty without tags."""
 

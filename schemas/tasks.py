@@ -8,7 +8,15 @@ from pydantic import Field
 from schemas.model import Model
 from schemas.repo import DependencyMode, Language, SandboxKind
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
+"""`MAJOR.MINOR`; what raises which number is in `docs/schema.md`."""
+
+
+def is_readable(version: str) -> bool:
+    """Whether what has that schema version can be read: of the same major number, and no later minor one."""
+    major, _, minor = version.partition(".")
+    own_major, _, own_minor = SCHEMA_VERSION.partition(".")
+    return major == own_major and minor.isascii() and minor.isdigit() and int(minor) <= int(own_minor)
 
 
 class DomainLabel(Model):
@@ -257,12 +265,12 @@ class RejectedCandidate(Model):
     entity: str
     """Dotted name of the function, method or class that was rewritten."""
     stage: str
-    """`synthesis`, `validation` or `finish`."""
+    """`synthesis`, `validation`, `finish` or `release`."""
     reason: str
-    """A value of `CandidateRejection` or `Rejection`."""
+    """A value of `CandidateRejection` or `Rejection`, or a gate's name and reason."""
     detail: str
     """More about the reason, for people; may be empty."""
     bug_patch: str
-    """Empty for a rewrite that never became a candidate."""
+    """Empty for a rewrite that never became a candidate, and for what a release left out."""
     schema_version: str = SCHEMA_VERSION
     """Version of this schema."""

@@ -28,6 +28,8 @@ _MOST_ROWS = 40
 _BINS = 20
 
 
+SOME_REPO = "OWNER/NAME"
+"""Stands for the id of the dataset on the hub until it has one."""
 _USE = """\
 ## Use
 
@@ -257,8 +259,13 @@ def _gates(manifest: ShardManifest) -> str:
 
 
 def _sources(manifest: ShardManifest) -> str:
-    rows = [(one.repo, one.url, one.license_spdx) for one in manifest.ingestions if one.tasks]
-    return _table("Licences and attribution", ("repository", "source", "licence (SPDX)"), rows)
+    rows = [
+        (one.repo, one.url, one.license_spdx, "; ".join(one.attribution) or "none recorded")
+        for one in manifest.ingestions
+        if one.tasks
+    ]
+    head = ("repository", "source", "licence (SPDX)", "copyright, as its licence files state it")
+    return _table("Licences and attribution", head, rows)
 
 
 def _data_files(manifest: ShardManifest, facts: CardFacts) -> list[dict[str, str]]:

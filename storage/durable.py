@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from schemas.errors import StorageFailed
+from schemas.errors import GymforgeError, StorageFailed
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -118,7 +118,7 @@ def refusals_named(path: Path, *, instead: str = "choose another folder with --o
     """Turn an error of the file system into one that names the path and says what next."""
     try:
         yield
-    except StorageFailed:
+    except GymforgeError:  # some are OSErrors too
         raise
     except OSError as error:
         reason = error.strerror or str(error)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 SHARD_GLOB = "data/*.parquet"
 """Released shards, relative to the dataset folder, for readers that have nothing of ours."""
+HEALTH = "health.jsonl"
+"""The history of checks, relative to the dataset folder."""
 
 _MAX_SLUG = 160
 _NOT_PORTABLE = re.compile(r"[^A-Za-z0-9._-]")
@@ -29,7 +31,7 @@ class DatasetLayout(NamedTuple):
 
     @property
     def lock(self) -> Path:
-        """Held by the one process that writes."""
+        """Held by the one process that changes the manifest, for as long as that takes."""
         return self.root / ".gymforge.lock"
 
     @property
@@ -48,9 +50,17 @@ class DatasetLayout(NamedTuple):
         return self.root / "ledger" / "ledger.sqlite"
 
     @property
-    def workspace(self) -> Path:
-        """The checkout of the one run that holds the lock; what a killed run left here, the next one clears."""
-        return self.root / "ledger" / "workspace"
+    def writers(self) -> Path:
+        """A folder for every process that is at work on the dataset; the next one clears what killed ones left."""
+        return self.root / "ledger" / "writers"
+
+    def writer(self, name: str) -> Path:
+        """The folder of the one process that does what `name` says; its checkout lies in it."""
+        return self.writers / hashlib.sha256(name.encode()).hexdigest()[:16]
+
+    def writer_lock(self, name: str) -> Path:
+        """Held by that process as long as it lives."""
+        return self.writer(name) / ".lock"
 
     @property
     def runs(self) -> Path:
@@ -70,6 +80,11 @@ class DatasetLayout(NamedTuple):
         return self.data / f"{split}-{index:05d}-of-{count:05d}.parquet"
 
     @property
+    def health(self) -> Path:
+        """What tasks gave when they were run again."""
+        return self.root / HEALTH
+
+    @property
     def card(self) -> Path:
         """What people and the hub read first."""
         return self.root / "README.md"
@@ -82,6 +97,11 @@ class DatasetLayout(NamedTuple):
     def figure(self, name: str) -> Path:
         """One of them."""
         return self.figures / f"{name}.png"
+
+    @property
+    def report(self) -> Path:
+        """A static site that shows the dataset."""
+        return self.root / "report"
 
     def dropped_shard(self, index: int) -> Path:
         """One of a release's shards of tasks that were left out."""

@@ -2,22 +2,30 @@
 
 import json
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.errors import DatasetDamaged, DatasetError
+from schemas.errors import DatasetDamaged, DatasetError, StorageFailed
 from schemas.manifest import Ingestion, ShardManifest
-from schemas.tasks import SCHEMA_VERSION
+from schemas.tasks import SCHEMA_VERSION, is_readable
 from storage.durable import folder_made, refusals_named, remove_temporaries, temporary_name, write_whole
 from storage.integrity import check_shards
 from storage.layout import DatasetLayout
-from storage.lock import locked
-from storage.unfinished import shard_files, take_away_unfinished, take_away_unreleased
+from storage.lock import locked, refuse_held
+from storage.unfinished import (
+    clear_writer,
+    clear_writers,
+    shard_files,
+    take_away_unfinished,
+    take_away_unreleased,
+)
+
+COMMIT_WAIT_S = 600.0
+"""How long to wait for others who add to the dataset: each of them takes seconds."""
 
 
 def gymforge_version() -> str:
@@ -29,42 +37,93 @@ def gymforge_version() -> str:
 
 
 @contextmanager
-def open_for_writing(root: Path) -> Iterator[DatasetLayout]:
-    """Hold a dataset folder for writing; makes it, with an empty manifest, where there is none.
+def open_for_writing(root: Path, *, writer: str = "") -> Iterator[DatasetLayout]:
+    """Be at work on a dataset folder; makes it, with an empty manifest, where there is none.
+
+    Others may be at work on it too, each on what its own `writer` says (a repository, say) and each in the folder
+    `layout.writer(writer)`, which is gone at the end; whoever adds to the dataset does so inside `committing`.
 
     What was made is taken away again at the end if nothing was finished in it: a failed first run leaves no dataset.
 
     Raises:
-        DatasetError: the folder is foreign, of another schema, or held by another writer.
+        DatasetError: the folder is foreign, of another schema, or another process does what `writer` says.
         StorageFailed: it cannot be written to.
     """
     layout = DatasetLayout(root.resolve())
     refuse_unusable(layout)
-    with folder_made(layout.root), locked(layout):
-        refuse_unusable(layout)  # another process may have written here before the lock was ours
-        is_new = not layout.manifest.exists()
-        earlier = shard_files(layout)
+    with folder_made(layout.root), ExitStack() as own:
         try:
-            if is_new:
-                write_manifest(layout, ShardManifest(gymforge_version=gymforge_version(), ingestions=()))
-            with refusals_named(layout.root):
-                for folder in (layout.data, layout.rejected, layout.ledger.parent, layout.runs):
-                    folder.mkdir(exist_ok=True)
-                    remove_temporaries(folder)
+            with _alone(layout):
+                refuse_unusable(layout)  # another process may have written here before the lock was ours
+                _make_folders(layout)
+                own.enter_context(_at_work(layout, writer))
             yield layout
         finally:
-            _tidy(layout, earlier, is_new=is_new)
+            own.close()
+            with suppress(DatasetError, StorageFailed), _alone(layout):  # else the next writer does it
+                finished = read_manifest(layout).ingestions if layout.manifest.exists() else ()
+                if not finished and not clear_writers(layout):
+                    take_away_unfinished(layout)
 
 
-def _tidy(layout: DatasetLayout, earlier: AbstractSet[Path], *, is_new: bool) -> None:
-    """Leave no half-written dataset behind, whatever ended the writing."""
+@contextmanager
+def committing(layout: DatasetLayout) -> Iterator[None]:
+    """Be the only one who adds to the dataset, until the end of the block; others wait, so keep it short.
+
+    Shards that are written inside and that the manifest does not name at the end are taken away.
+
+    Raises:
+        DatasetError: others are at it for very long; or the folder is no dataset any more.
+    """
+    with _alone(layout):
+        refuse_unusable(layout)
+        earlier = shard_files(layout)
+        try:
+            yield
+        finally:
+            with suppress(DatasetError):  # somebody changed the manifest meanwhile: what belongs to it cannot be known
+                take_away_unreleased(layout, read_manifest(layout).ingestions, earlier=earlier)
+
+
+def refuse_same_work(layout: DatasetLayout, writer: str) -> None:
+    """See that no process does what `writer` says; takes nothing.
+
+    Raises:
+        DatasetError: one does; the message names it.
+    """
+    refuse_held(layout.writer_lock(writer), held=_same_work(layout, writer))
+
+
+def _alone(layout: DatasetLayout) -> AbstractContextManager[None]:
+    return locked(layout.lock, held=f"{layout.root} is being written to by", wait_s=COMMIT_WAIT_S)
+
+
+def _same_work(layout: DatasetLayout, writer: str) -> str:
+    return f"{writer or 'something'} is being written to {layout.root} by"
+
+
+@contextmanager
+def _at_work(layout: DatasetLayout, writer: str) -> Iterator[None]:
     try:
-        ingestions = read_manifest(layout).ingestions if layout.manifest.exists() else ()
-    except DatasetError:
-        return  # somebody changed the manifest meanwhile: what belongs to it cannot be known
-    take_away_unreleased(layout, ingestions, earlier=earlier)
-    if is_new and not ingestions:
-        take_away_unfinished(layout)
+        with locked(layout.writer_lock(writer), held=_same_work(layout, writer)):
+            try:
+                yield
+            finally:
+                clear_writer(layout.writer(writer), but=layout.writer_lock(writer))
+    finally:
+        with suppress(OSError):  # another one has begun the same
+            layout.writer(writer).rmdir()
+            layout.writers.rmdir()
+
+
+def _make_folders(layout: DatasetLayout) -> None:
+    clear_writers(layout)
+    if not layout.manifest.exists():
+        write_manifest(layout, ShardManifest(gymforge_version=gymforge_version(), ingestions=()))
+    with refusals_named(layout.root):
+        for folder in (layout.data, layout.rejected, layout.ledger.parent, layout.runs):
+            folder.mkdir(exist_ok=True)
+            remove_temporaries(folder)
 
 
 def refuse_unusable(layout: DatasetLayout) -> None:
@@ -133,7 +192,7 @@ def parse_manifest(text: bytes, *, where: str) -> ShardManifest:
     found = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(found, str):
         raise DatasetError(f"{where} is not a gymforge manifest. Choose another folder.")
-    if found != SCHEMA_VERSION:
+    if not is_readable(found):
         raise DatasetError(
             f"{where.removesuffix('/manifest.json')} has schema version {found}, this gymforge reads and writes "
             f"{SCHEMA_VERSION}. Use the gymforge that wrote it ({content.get('gymforge_version', 'unknown')}), or "
@@ -196,7 +255,14 @@ def add_ingestion(layout: DatasetLayout, ingestion: Ingestion) -> ShardManifest:
         changed = sorted(name for name in Ingestion.model_fields if getattr(found, name) != getattr(ingestion, name))
         raise _conflict(layout, found, f"these differ: {', '.join(changed)}")
     ingestions = tuple(sorted((*manifest.ingestions, ingestion), key=lambda one: (one.repo, one.commit)))
-    merged = manifest.model_copy(update={"ingestions": ingestions, "gymforge_version": gymforge_version()})
+    merged = manifest.model_copy(
+        # Shards of earlier versions stay as they are; the manifest has the version of the last writer.
+        update={
+            "ingestions": ingestions,
+            "gymforge_version": gymforge_version(),
+            "schema_version": SCHEMA_VERSION,
+        }
+    )
     write_manifest(layout, merged)
     return merged
 

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 
 from schemas.errors import DatasetDamaged, DatasetError, MissingExtra
 from schemas.manifest import Shard
-from schemas.tasks import SCHEMA_VERSION
+from schemas.tasks import SCHEMA_VERSION, is_readable
 from storage.arrow_schema import TASK_SCHEMA, VERSION_KEY
 from storage.integrity import NEXT_STEP
 
 _BATCH_ROWS = 50
 _KEY = "instance_id"
-_DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+_DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "hf": "huggingface_hub"}
 """Scheme to the distribution that fsspec wants for it."""
 _OPEN_FOOTERS = 4096
 
@@ -53,14 +53,25 @@ class Place:
         Raises:
             DatasetError: it is not there, or not to be read.
         """
+        found = self.read_if_there(relative)
+        if found is None:
+            raise DatasetError(
+                f"{self.name} is not a gymforge dataset: it has no {relative}. Name the folder that was given to "
+                "`gymforge ingest --out`, or its URL."
+            )
+        return found
+
+    def read_if_there(self, relative: str) -> bytes | None:
+        """A small file, whole; `None` where there is none.
+
+        Raises:
+            DatasetError: it is not to be read.
+        """
         try:
             with self._filesystem.open_input_stream(self.path(relative)) as file:
                 return bytes(file.read())
         except FileNotFoundError:
-            raise DatasetError(
-                f"{self.name} is not a gymforge dataset: it has no {relative}. Name the folder that was given to "
-                "`gymforge ingest --out`, or its URL."
-            ) from None
+            return None
         except OSError as error:
             raise DatasetError(f"cannot read {relative} of {self.name}: {error}") from error
 
@@ -171,7 +182,7 @@ class Place:
         with self._filesystem.open_input_file(self.path(shard.path)) as source:
             found = pq.read_metadata(source)
         version = (found.metadata or {}).get(VERSION_KEY, b"none").decode(errors="replace")
-        if version != SCHEMA_VERSION:
+        if not is_readable(version):
             raise DatasetError(
                 f"{shard.path} of {self.name} has schema version {version}, this gymforge reads {SCHEMA_VERSION}. "
                 f"{NEXT_STEP}"

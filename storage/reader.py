@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import DatasetDamaged, DatasetError
 from schemas.manifest import Shard, ShardManifest
-from schemas.tasks import SCHEMA_VERSION
+from schemas.tasks import SCHEMA_VERSION, is_readable
 from storage.arrow_schema import VERSION_KEY
 from storage.integrity import NEXT_STEP, check_shard
 from storage.layout import DatasetLayout
@@ -30,7 +30,7 @@ def checked_path(layout: DatasetLayout, shard: Shard, *, full: bool = False) -> 
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetDamaged(f"{path} cannot be read: {error}. {NEXT_STEP}") from error
     version = metadata.get(VERSION_KEY, b"none").decode(errors="replace")
-    if version != SCHEMA_VERSION:
+    if not is_readable(version):
         raise DatasetError(f"{path} has schema version {version}, this gymforge reads {SCHEMA_VERSION}. {NEXT_STEP}")
     return path
 

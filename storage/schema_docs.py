@@ -35,6 +35,18 @@ _INTRODUCTION = f"""\
 Version {SCHEMA_VERSION}. It is in every shard's Arrow metadata (`gymforge.schema_version`), in every row
 (`schema_version`) and in `manifest.json`.
 
+**How it changes.** A new field that has a default (in a manifest), or a new column that may be null (in a shard),
+raises the second number; anything else raises the first. gymforge reads everything with its own first number and no
+higher second one, and fills in what was not there; what is newer it refuses, and names the version that wrote it.
+Shards are never rewritten for a new version: a dataset may hold several, and its manifest has the version of its last
+writer. Releases are written in the newest. Datasets of every earlier version are kept in `tests/storage/versions/`, and
+tests read, query, release and add to them.
+
+| version | what it added |
+|---|---|
+| 1.1 | in manifests: `attribution` of an ingestion, `checked` of a release |
+| 1.0 | |
+
 A dataset folder holds:
 
 | path | what it is |

@@ -1,15 +1,20 @@
 """What a run that failed leaves in a dataset folder: nothing but the work that the next run goes on from."""
 
+import re
+import shutil
 import sqlite3
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import closing, suppress
 from pathlib import Path
 
+from schemas.errors import DatasetError
 from schemas.manifest import Ingestion
 from storage.durable import remove_temporaries, temporary_name
 from storage.layout import DatasetLayout
+from storage.lock import refuse_held
 
+_OUR_NAME = re.compile(r"(train|rejected)-.+\.[0-9a-f]{8}-[0-9]{5}\.parquet")
 _KEPT = ("stages", "verdicts")
 """Tables of the ledger whose rows are work; times alone are none."""
 
@@ -20,16 +25,48 @@ def shard_files(layout: DatasetLayout) -> frozenset[Path]:
 
 
 def take_away_unreleased(layout: DatasetLayout, ingestions: Iterable[Ingestion], *, earlier: AbstractSet[Path]) -> None:
-    """Delete shards that came after `earlier` and that no ingestion names: a reader that globs would take their rows.
+    """Delete shards that no ingestion names: a reader that globs would take their rows.
 
-    They come when writing fails between a shard and the manifest; the next run writes them again from the ledger.
+    They come when writing ends between a shard and the manifest; the next run writes them again from the ledger. Of
+    what lay there `earlier`, only files that are named as ours are.
     """
     named = {layout.root / shard.path for one in ingestions for shard in (*one.shards, *one.rejected_shards)}
-    for path in shard_files(layout) - named - earlier:
-        _unlink(path)
+    for path in shard_files(layout) - named:
+        if path not in earlier or _OUR_NAME.fullmatch(path.name):
+            _unlink(path)
     for folder in (layout.data, layout.rejected, layout.runs):
         with suppress(OSError):
             remove_temporaries(folder)
+
+
+def clear_writers(layout: DatasetLayout) -> int:
+    """Delete what processes left that are no more; returns how many are at work. The dataset's lock must be held."""
+    living = 0
+    for folder in sorted(layout.writers.glob("*")) if layout.writers.is_dir() else []:
+        try:
+            refuse_held(folder / ".lock", held="")
+        except DatasetError:
+            living += 1
+        else:
+            clear_writer(folder)
+    return living
+
+
+def clear_writer(folder: Path, *, but: Path | None = None) -> None:
+    """Delete what is in one writer's folder, `but` its lock as long as it is held; then the folder, where it is empty.
+
+    And the folder of all writers, where it was the last.
+    """
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry == but:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            _unlink(entry)
+    with suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 def take_away_unfinished(layout: DatasetLayout) -> None:
@@ -40,9 +77,13 @@ def take_away_unfinished(layout: DatasetLayout) -> None:
     files = [ledger, *(ledger.with_name(f"{ledger.name}{suffix}") for suffix in ("-wal", "-shm", "-journal"))]
     for file in files:
         _unlink(file)
-    for folder in (layout.data, layout.rejected, layout.runs, ledger.parent):
+    folders = (layout.data, layout.rejected, layout.runs, ledger.parent)
+    for folder in folders:
         with suppress(OSError):  # it was not made, or somebody put something into it
+            remove_temporaries(folder)
             folder.rmdir()
+    if any(folder.exists() for folder in folders):
+        return
     # The manifest last: until nothing else of ours is left, it says whose folder this is.
     for file in (layout.manifest, temporary_name(layout.manifest)):
         _unlink(file)

@@ -16,11 +16,14 @@ from typing import NamedTuple, Self
 import polars as pl
 
 from schemas.errors import DatasetDamaged, DatasetError, InvalidInput
+from schemas.health import HealthCheck
 from schemas.manifest import Ingestion, Release, ReleasedShard, Shard
 from schemas.repo import RepoProfile
 from schemas.tasks import TaskInstance
 from storage.arrow_schema import TASK_SCHEMA
+from storage.health import parse_health
 from storage.integrity import NEXT_STEP
+from storage.layout import HEALTH
 from storage.manifest import parse_manifest
 from storage.places import Place
 from task_registry.catalog import TaskSummary, read_task
@@ -137,10 +140,22 @@ class Registry:
     def facts(self) -> list[Facts]:
         """What gates look at in every task, by id."""
         shown = self.scan().select(
-            *(pl.col(name) for name in Facts._fields if name != "entity"),
+            *(pl.col(name) for name in Facts._fields if name not in {"entity", "checks", "other_text"}),
             pl.col("provenance").struct.field("entity"),
+            _other_text().alias("other_text"),
         )
-        return sorted(Facts(**row) for row in self._collected(shown, "the dataset").iter_rows(named=True))
+        checks = self.checks()
+        rows = self._collected(shown, "the dataset").sort("instance_id").iter_rows(named=True)
+        return [Facts(**row, checks=tuple(checks.get(row["instance_id"], ()))) for row in rows]
+
+    def checks(self) -> Mapping[str, Sequence[HealthCheck]]:
+        """Instance id to what the task gave when it was run again, oldest first."""
+        found: dict[str, list[HealthCheck]] = {}
+        for place in dict.fromkeys(held.place for held in self.held):
+            text = place.read_if_there(HEALTH)
+            for check in parse_health(text or b"", where=f"{place.name}/{HEALTH}"):
+                found.setdefault(check.instance_id, []).append(check)
+        return {name: sorted(several, key=lambda one: one.checked_at) for name, several in found.items()}
 
     def sample(self, size: int, *, seed: int, where: str = "", weight: str = "") -> list[str]:
         """Ids of `size` tasks, or of all where there are fewer, drawn without putting back; sorted.
@@ -271,6 +286,18 @@ def _empty() -> pl.LazyFrame:
     frame = pl.from_arrow(TASK_SCHEMA.empty_table())
     assert isinstance(frame, pl.DataFrame)
     return frame.lazy()
+
+
+def _other_text() -> pl.Expr:
+    """What `Facts` says of it."""
+    plan, edits, provenance = pl.col("plan").struct, pl.col("edit_targets").list, pl.col("provenance").struct
+    return pl.concat_list(
+        plan.field("goal"),
+        plan.field("steps").list.eval(pl.element().struct.field("description")),
+        edits.eval(pl.element().struct.field("search")),
+        edits.eval(pl.element().struct.field("replace")),
+        provenance.field("environment"),
+    ).list.join("\n")
 
 
 def _commit_in(instance_id: str) -> str:

@@ -1,10 +1,15 @@
-"""A complete row to vary; skips that say why, and that are failures where the environment promises the part (`GYMFORGE_REQUIRE=docker,sandbox`)."""
+"""A complete row to vary; skips that say why, and that are failures where the environment promises the part (`GYMFORGE_REQUIRE=docker,sandbox,browser`)."""
 
+import importlib.util
 import os
+import shutil
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,11 +31,20 @@ REPO = "acme/tinystats"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
+PARTS = ("docker", "sandbox", "browser", "compose")
+"""Markers of what a machine may lack."""
+
+
 def _missing() -> dict[str, str]:
     from schemas.errors import GymforgeError
     from validation.sandbox.select import open_backend
 
-    missing = {}
+    missing = {} if shutil.which("chromium") else {"browser": "there is no `chromium` on PATH (apt install chromium)"}
+    plugin = ["docker", "compose", "version"]
+    if not shutil.which("docker-compose") and (
+        not shutil.which("docker") or subprocess.run(plugin, capture_output=True, check=False).returncode
+    ):
+        missing["compose"] = "there is neither `docker-compose` nor `docker compose` (apt install docker-compose)"
     for marker, kind in (("docker", "docker"), ("sandbox", "local")):
         try:
             # Asking for the platform also makes Docker's base image, which needs a registry or GYMFORGE_BASE_IMAGE.
@@ -41,7 +55,7 @@ def _missing() -> dict[str, str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not any(item.get_closest_marker(name) for item in items for name in ("docker", "sandbox")):
+    if not any(item.get_closest_marker(name) for item in items for name in PARTS):
         return
     missing = _missing()
     required = set(filter(None, os.environ.get("GYMFORGE_REQUIRE", "").split(",")))
@@ -205,3 +219,40 @@ def write_dataset() -> Callable[[Path, TaskInstance], None]:
             add_ingestion(layout, ingestion)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> ModuleType:
+    """The module of the hub on this machine."""
+    spec = importlib.util.spec_from_file_location("hub_server", Path(__file__).parent / "storage" / "hub_server.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["hub_server"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def hub(
+    hub_server: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """A hub on this machine that the client in this process speaks to, with a token that may write; it never waits long."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    home = tmp_path_factory.mktemp("hf")
+    with hub_server.serving() as server:
+        for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("HF_TOKEN", server.TOKEN)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        resolve = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", resolve)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # another test may have been the first to import it
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+        monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=server.waited_s.append))
+        huggingface_hub.close_session()
+        yield server
+        huggingface_hub.close_session()

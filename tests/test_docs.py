@@ -37,7 +37,7 @@ TARGETS = sorted(
     {
         match.group(1)
         for page in PAGES
-        for match in re.finditer(r"`make ([a-z]+)`|^\$ make ([a-z]+)", page.read_text(), re.MULTILINE)
+        for match in re.finditer(r"`make ([a-z-]+)`|^\$ make ([a-z-]+)", page.read_text(), re.MULTILINE)
         if match.group(1)
     }
 )

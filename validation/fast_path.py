@@ -27,6 +27,9 @@ SAMPLE = 4
 """Tests of the rest that are run along with the failing ones when they are confirmed."""
 SAMPLE_CPU_S = 0.1
 """The sample is taken from tests that take no more than this, their file's loading included."""
+SUSPICION = 0.6
+"""Share of its limits after which a test is tried again, alone and with more than all of them: most of those that go
+over it never end, so that waiting longer would be in vain. It is more than any run on the clean tree took."""
 LOAD_LIMIT_FACTOR = 10.0
 LOAD_LIMIT_SLACK_S = 1.0
 EXIT_GRACE_OF_LINGERING_S = 0.5
@@ -81,18 +84,24 @@ class FastPath:
             raise
 
     def rest(self, candidate_id: str, failing: Sequence[str]) -> list[str]:
-        """A sample of the tests that must still pass: those with the lowest hashes, as far as they are quick."""
+        """A sample of the tests that must still pass: those with the lowest hashes, as far as they are quick.
+
+        One of them may be in any file, the others are in files that are loaded for the failing ones: loading takes
+        longer than such tests do.
+        """
         impact, broken = self.index.impact, set(failing)
-        cheap = [
-            test
-            for group in impact.groups
+        loaded = set(self.index.groups_of(failing))
+        cheap = {
+            test: number in loaded
+            for number, group in enumerate(impact.groups)
             if group.separable and group.load_cpu_s <= SAMPLE_CPU_S
             for test in group.tests
             if test not in broken and group.load_cpu_s + impact.cpu_s.get(test, math.inf) <= SAMPLE_CPU_S
-        ]
+        }
         if not cheap:
             return self.cheapest(broken)
-        return sorted(cheap, key=lambda test: _hash(self.seed, candidate_id, test))[:SAMPLE]
+        first, *others = sorted(cheap, key=lambda test: _hash(self.seed, candidate_id, test))
+        return [first, *(test for test in others if cheap[test])][:SAMPLE]
 
     def cheapest(self, broken: Collection[str]) -> list[str]:
         """The test that takes least, where none is quick; of those that are not broken."""
@@ -171,7 +180,7 @@ class _Judgement:
 
     def find(self) -> TestReport | Verdict:
         """The report of all affected tests; a verdict where one of them, or the process, does not end."""
-        run = self.run(self.fast.finder, self.selection, scale=1.0)
+        run = self.run(self.fast.finder, self.selection, scale=SUSPICION)
         late = [test for test in self.selection.tests if run.report.outcomes.get(test) is Outcome.TIMED_OUT]
         for test in late:
             only = self.only([test])
@@ -260,7 +269,7 @@ class _Judgement:
             Undecided: it has.
         """
         selection, scale = self.newest
-        if scale == 1.0:
+        if scale <= 1.0:
             try:
                 self.run(self.fast.confirmer, selection, scale=scale)
             except _OutOfMemory:
@@ -291,7 +300,7 @@ class _Judgement:
         options = limited(self.baseline, selection.tests, scale=scale)._replace(
             files=selection.nodes,
             select=selection.tests,
-            load_cpu_limit_s=scale * load_s,
+            load_cpu_limit_s=max(1.0, scale) * load_s,
             exit_grace_s=EXIT_GRACE_OF_LINGERING_S if self.baseline.lingers else EXIT_GRACE_S,
             explain=explain,
             state=server is self.fast.finder,

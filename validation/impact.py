@@ -166,6 +166,10 @@ class ImpactIndex:
         selection = self.selection(numbers)
         return selection._replace(presumes_loading=reach is not None)
 
+    def groups_of(self, tests: Iterable[str]) -> list[int]:
+        """Numbers of the files that these tests are in, sorted."""
+        return sorted({self._group_of[self.number_of[test]] for test in tests})
+
     def may_need_others(self, tests: Iterable[str]) -> bool:
         """Whether any of these tests may give something else on the clean tree where others of its file do not run."""
         return any(self.impact.groups[self._group_of[self.number_of[test]]].leaves for test in tests)

@@ -16,8 +16,9 @@ FULL_FAILURES = 30
 """Failures that keep their message and trace."""
 ALONE_LIMIT_FACTOR = 3.0
 """How much more time a test gets when it is tried again alone."""
-ALONE_WORK_FACTOR = 1.5
-"""The same for its limits in CPU time and in waiting, on which a busy machine has no influence."""
+ENDING_AGAIN_FACTOR = 1.5
+"""The same for what loading and ending take in CPU time and in waiting, on which a busy machine has little influence. A
+test's own limits in these are ten times what it took: it gets as much again, and no more."""
 LONG_EXIT_GRACE_S = 15.0
 """For a test process that was still there after its last test, when it is tried again: machines may be busy."""
 
@@ -93,9 +94,13 @@ def kept_failures(verdict: Verdict, report: TestReport | None) -> Mapping[str, T
 
 
 def limited(baseline: Baseline, tests: Sequence[str] | None, *, scale: float) -> SuiteOptions:
-    """Options with the baseline's limits for `tests`, all where `None`; `scale` is 1 or, for another try, more."""
+    """Options with the baseline's limits for `tests`, all where `None`.
+
+    `scale`: 1; more for another try; less to be done soon with what is tried again. Loading and ending get no less.
+    """
     chosen = baseline.test_limits_s if tests is None else tests
-    work_scale = scale if scale == 1.0 else ALONE_WORK_FACTOR
+    work_scale = min(scale, 1.0)
+    whole_scale = min(max(1.0, scale), ENDING_AGAIN_FACTOR)
 
     def scaled(limits_s: Mapping[str, float], factor: float) -> dict[str, float]:
         return {test: factor * limits_s[test] for test in chosen if test in limits_s}
@@ -106,10 +111,10 @@ def limited(baseline: Baseline, tests: Sequence[str] | None, *, scale: float) ->
         cpu_limits_s=scaled(baseline.test_cpu_limits_s, work_scale),
         default_cpu_limit_s=work_scale * max(baseline.test_cpu_limits_s.values(), default=math.inf),
         idle_limits_s=scaled(baseline.test_idle_limits_s, work_scale),
-        load_cpu_limit_s=baseline.load_cpu_limit_s and work_scale * baseline.load_cpu_limit_s,
-        exit_cpu_limit_s=baseline.exit_cpu_limit_s and work_scale * baseline.exit_cpu_limit_s,
-        exit_idle_limit_s=baseline.exit_idle_limit_s and work_scale * baseline.exit_idle_limit_s,
-        suite_limit_s=scale * baseline.suite_limit_s,
+        load_cpu_limit_s=baseline.load_cpu_limit_s and whole_scale * baseline.load_cpu_limit_s,
+        exit_cpu_limit_s=baseline.exit_cpu_limit_s and whole_scale * baseline.exit_cpu_limit_s,
+        exit_idle_limit_s=baseline.exit_idle_limit_s and whole_scale * baseline.exit_idle_limit_s,
+        suite_limit_s=max(1.0, scale) * baseline.suite_limit_s,
         stop_on_timeout=True,
     )
 

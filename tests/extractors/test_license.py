@@ -1,11 +1,12 @@
 """Licences from the repository's own files, and no guess where they do not say."""
 
 import importlib
+import re
 import textwrap
 
 import pytest
 
-from extractors.license import NOASSERTION, license_of
+from extractors.license import NOASSERTION, attribution_of, license_of
 
 _LICENSES = dict(importlib.import_module("identify.vendor.licenses").LICENSES)
 
@@ -103,3 +104,36 @@ def test_apache_is_recognised_without_the_appendix_on_how_to_apply_it(tmp_path):
     terms = _LICENSES["Apache-2.0"].partition("APPENDIX")[0]
     assert license_of(tree(tmp_path, LICENSE=terms)) == "Apache-2.0"
     assert license_of(tree(tmp_path, LICENSE=terms[: len(terms) * 2 // 3])) == NOASSERTION
+
+
+def test_copyright_lines_of_licence_and_notice_files_are_kept_as_they_stand(tmp_path):
+    files = tree(
+        tmp_path,
+        LICENSE="MIT License\n\nCopyright (c) 2013, Jane Doe <jane@doe.example>\n  Portions Copyright 2019 Größe | Co.\n",
+        NOTICE="© 2020 The Project\n(c) 2021 Others\nThis product includes software.\n",
+        COPYING="# Copyright (c) 2013, Jane Doe <jane@doe.example>\n",
+        LICENSES__BSD_dot_txt="Copyright (c) Somebody Else. All rights reserved.\n",
+        README="Copyright (c) 2001 Not Here\n",
+    )
+    assert attribution_of(files) == (
+        "Copyright (c) 2013, Jane Doe <jane@doe.example>",
+        "Portions Copyright 2019 Größe | Co.",
+        "Copyright (c) Somebody Else. All rights reserved.",
+        "© 2020 The Project",
+        "(c) 2021 Others",
+    )
+
+
+@pytest.mark.parametrize("spdx", sorted(_LICENSES))
+def test_no_sentence_of_a_licence_is_taken_for_a_copyright_line(tmp_path, spdx):
+    found = attribution_of(tree(tmp_path, LICENSE=text(spdx)))
+    assert found[0] == "Copyright (c) 2024 Somebody"
+    assert all(len(line) < 160 and re.search(r"\b(?:19|20)\d\d\b|\(c\)", line, re.IGNORECASE) for line in found), found
+
+
+def test_no_licence_file_has_no_copyright_lines_and_many_are_bounded(tmp_path):
+    assert attribution_of(tmp_path) == ()
+    lines = [f"Copyright 2020 Somebody {number} {'x' * 1000}" for number in range(200)]
+    found = attribution_of(tree(tmp_path, LICENSE="\n".join(lines)))
+    assert len(found) == 100
+    assert {len(line) for line in found} == {300}

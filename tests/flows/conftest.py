@@ -5,16 +5,19 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from flows.pipeline import IngestResult, Pipeline
 from flows.settings import IngestSettings
+from schemas.manifest import Ingestion
+from schemas.tasks import RejectedCandidate, TaskInstance
 from storage.layout import DatasetLayout
 
 ROOT = Path(__file__).parents[2]
@@ -202,3 +205,36 @@ def start_gymforge(command_environment: Mapping[str, str]) -> Iterator[Callable[
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def fill_dataset(built: dict[str, Any]) -> Callable[..., Path]:
+    """Make a dataset folder of tasks, as if their repositories had been ingested with these rejections."""
+
+    def fill(folder: Path, tasks: Sequence[TaskInstance], rejected: Sequence[RejectedCandidate] = ()) -> Path:
+        from storage.manifest import add_ingestion, open_for_writing
+        from storage.shards import write_rejected, write_tasks
+
+        with open_for_writing(folder) as layout:
+            for repo, commit in sorted({(one.repo, one.base_commit) for one in (*tasks, *rejected)}):
+                own = [one for one in tasks if (one.repo, one.base_commit) == (repo, commit)]
+                lost = [one for one in rejected if (one.repo, one.base_commit) == (repo, commit)]
+                ingestion = Ingestion(
+                    repo=repo,
+                    url=own[0].provenance.url if own else "local/x",
+                    commit=commit,
+                    license_spdx=own[0].license_spdx if own else "MIT",
+                    sandbox="local",
+                    config_hash="0",
+                    seed=0,
+                    tasks=len(own),
+                    rejected=dict(sorted(Counter(one.reason for one in lost).items())),
+                    quarantined={},
+                    shards=write_tasks(layout, repo=repo, commit=commit, tasks=own) if own else (),
+                    rejected_shards=write_rejected(layout, repo=repo, commit=commit, rows=lost) if lost else (),
+                    **built,
+                )
+                add_ingestion(layout, ingestion)
+        return folder
+
+    return fill

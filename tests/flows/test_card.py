@@ -12,7 +12,8 @@ from flows.cli import main
 from flows.release import ReleaseSettings, make_release
 from schemas.errors import MissingExtra
 from schemas.tasks import TaskInstance
-from storage.manifest import open_for_reading
+from storage.layout import DatasetLayout
+from storage.manifest import open_for_reading, read_manifest, write_manifest
 from task_registry.splits import Splits
 
 MakeTask = Callable[..., TaskInstance]
@@ -71,6 +72,19 @@ def test_text_of_a_repository_is_shown_as_text(release: Path) -> None:
     assert before.count("````") % 2 == 1, "it stands inside a fence"
     assert "| train | 1 |" in text
     assert "contamination | **not checked**: no benchmark's list was named" in text
+
+
+def test_the_card_says_whose_the_code_is(release: Path) -> None:
+    layout = DatasetLayout(release)
+    manifest = read_manifest(layout)
+    one, *others = manifest.ingestions
+    lines = ("Copyright (c) 2013, Jane | Doe <jane@doe.example>", "Portions (c) 2020 Others")
+    stated = one.model_copy(update={"attribution": lines})
+    write_manifest(layout, manifest.model_copy(update={"ingestions": (stated, *others)}))
+    text = make_card(release).read_text()
+    said = r"Copyright (c) 2013, Jane \| Doe &lt;jane@doe.example>; Portions (c) 2020 Others"
+    assert f"| {one.repo} | {one.url} | MIT | {said} |" in text
+    assert f"| {others[0].repo} | {others[0].url} | MIT | none recorded |" in text
 
 
 def test_the_same_release_gives_the_same_card_and_stays_one(release: Path) -> None:

@@ -17,7 +17,21 @@ from schemas.tasks import TaskInstance
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = str(ROOT / "examples" / "tinystats.bundle")
-COMMANDS = ("ingest", "tasks", "show", "stats", "release", "card", "verify", "doctor")
+COMMANDS = (
+    "ingest",
+    "refresh",
+    "deploy",
+    "tasks",
+    "show",
+    "stats",
+    "release",
+    "card",
+    "report",
+    "publish",
+    "export",
+    "verify",
+    "doctor",
+)
 
 
 def call(*arguments: str) -> Result:
@@ -84,7 +98,7 @@ def test_bad_input_gives_one_message_and_its_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, says: str
 ) -> None:
     monkeypatch.setenv("GYMFORGE_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("flows.cli.run_flow", run_without_prefect)
+    monkeypatch.setattr("flows.commands.making.run_ingestion", run_without_prefect)
     result = call(
         "ingest",
         *arguments,
@@ -111,7 +125,7 @@ def test_a_repository_that_cannot_be_profiled_says_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], code: int, says: str
 ) -> None:
     monkeypatch.setenv("GYMFORGE_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("flows.cli.run_flow", run_without_prefect)
+    monkeypatch.setattr("flows.commands.making.run_ingestion", run_without_prefect)
     source = repository(tmp_path / "repository", files)
     result = call("ingest", str(source), "--out", str(tmp_path / "out"), "--sandbox", "local")
     assert (result.exit_code, says in result.output) == (code, True), result.output

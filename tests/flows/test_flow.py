@@ -41,7 +41,7 @@ def test_the_flow_makes_tasks_and_leaves_its_artifacts(
 
         artifacts, stages = asyncio.run(read())
     assert result.ingestion.tasks == 2
-    assert artifacts == {"gymforge-yields", "gymforge-dataset"}
+    assert artifacts == {"gymforge-yields", "gymforge-tasks", "gymforge-dataset"}
     assert stages == {"acquire", "prepare", "synthesize", "measure_impact", "validate", "write"}
 
 

@@ -177,7 +177,7 @@ main()
 @pytest.mark.sandbox
 def test_checkout_of_a_killed_run_is_cleared(sample_settings: Callable[..., IngestSettings], tmp_path: Path) -> None:
     settings = sample_settings(tmp_path / "out")
-    stray = DatasetLayout(settings.out).workspace / "tree" / "left.py"
+    stray = DatasetLayout(settings.out).writer(settings.work) / "tree" / "left.py"
     with Pipeline(settings) as pipeline:
         pipeline.acquire()
         pipeline.ledger.put_stage("environment", "{}")
@@ -186,4 +186,4 @@ def test_checkout_of_a_killed_run_is_cleared(sample_settings: Callable[..., Inge
     with Pipeline(settings) as pipeline:
         pipeline.acquire()
         assert not stray.exists()
-    assert not DatasetLayout(settings.out).workspace.exists()
+    assert not DatasetLayout(settings.out).writers.exists()

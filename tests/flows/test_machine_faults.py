@@ -225,7 +225,7 @@ def test_second_run_into_a_folder_is_refused_at_once_and_the_first_is_not_distur
         pass
     second = gymforge("ingest", SAMPLE, *ASKED, "--seed", "1", "--out", out, GYMFORGE_CACHE_DIR=str(tmp_path / "cache"))
     assert first.poll() is None, "both were there at once"
-    assert (second.code, f"is being written to by process {first.pid}" in second.message) == (2, True), second
+    assert (second.code, f"is being written to {out} by process {first.pid} " in second.message) == (2, True), second
     assert not (tmp_path / "cache" / "prefect").exists(), "before anything was started"
     printed, errors = first.communicate(timeout=200)
     assert (first.returncode, errors) == (0, ""), printed

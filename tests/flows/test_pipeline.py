@@ -75,6 +75,10 @@ def test_every_task_holds_the_invariants(tasks: list[TaskInstance], tree: Path) 
         assert any(one.startswith("pytest==") for one in task.provenance.dependencies)
 
 
+def test_the_manifest_keeps_whose_the_code_is(ingested: IngestResult) -> None:
+    assert ingested.ingestion.attribution == ("Copyright (c) 2024 The gymforge maintainers",)
+
+
 def test_every_rejected_candidate_keeps_its_reason(ingested: IngestResult) -> None:
     rejected = list(load_rejected(ingested.out))
     assert sum(ingested.ingestion.rejected.values()) == len(rejected)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from click.testing import CliRunner, Result
 from flows.cli import main
 from flows.release import ReleaseSettings, make_release
 from schemas.errors import DatasetError, GymforgeError, InvalidInput
+from schemas.health import HealthCheck
 from schemas.tasks import TaskInstance
+from storage.health import add_health
+from storage.layout import DatasetLayout
 from storage.manifest import open_for_reading, read_manifest
 from task_registry import Registry, load_rejected, load_tasks
 from task_registry.splits import Splits
@@ -59,8 +63,16 @@ def test_a_release_is_a_dataset_of_what_passes(tmp_path: Path, folders: list[str
     manifest = make_release(ReleaseSettings(datasets=tuple(folders), out=out, splits=HALVES))
     release = manifest.release
     assert release is not None
-    assert release.dropped == {"licence": {"not_allowed": 1}, "duplicate": {"copied_bug": 1}, "secret": {}}
-    assert release.not_checked == {"contamination": "no benchmark's list was named"}
+    assert release.dropped == {
+        "licence": {"not_allowed": 1},
+        "duplicate": {"copied_bug": 1},
+        "secret": {},
+        "personal_data": {},
+    }
+    assert release.not_checked == {
+        "contamination": "no benchmark's list was named",
+        "health": "no task has been run again since it was made",
+    }
     assert sum(release.tasks.values()) == 4
     assert open_for_reading(out).root == out
     assert read_manifest(open_for_reading(out)) == manifest
@@ -118,7 +130,17 @@ def test_a_release_that_fails_leaves_nothing(
 @pytest.mark.slow
 def test_a_release_that_is_killed_is_none_and_begins_anew(tmp_path: Path, folders: list[str]) -> None:
     out = tmp_path / "release"
-    command = [sys.executable, "-c", "from flows.entry import main; main()", "release", *folders, "--out", str(out)]
+    command = [
+        sys.executable,
+        "-c",
+        "from flows.entry import main; main()",
+        "release",
+        *folders,
+        "--out",
+        str(out),
+        "--health",
+        "0",
+    ]
     for delay_s in (0.3, 1.2, 1.6, 2.0, 2.4):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -136,7 +158,7 @@ def test_a_release_that_is_killed_is_none_and_begins_anew(tmp_path: Path, folder
 
 def test_the_command_says_what_it_did(tmp_path: Path, folders: list[str]) -> None:
     out = tmp_path / "release"
-    said = call("release", *folders, "--out", str(out), "--split", "train=0.5", "--split", "test=0.5")
+    said = call("release", *folders, "--health", "0", "--out", str(out), "--split", "train=0.5", "--split", "test=0.5")
     assert said.exit_code == 0, said.output
     assert "4 tasks in" in said.output
     assert "licence: 1 not_allowed" in said.output
@@ -144,6 +166,8 @@ def test_the_command_says_what_it_did(tmp_path: Path, folders: list[str]) -> Non
     again = call(
         "release",
         *folders,
+        "--health",
+        "0",
         "--out",
         str(tmp_path / "all"),
         "--licence",
@@ -156,11 +180,59 @@ def test_the_command_says_what_it_did(tmp_path: Path, folders: list[str]) -> Non
     )
     assert sum(json.loads(again.output)["tasks"].values()) == 5
     (tmp_path / "bench.csv").write_text("repo,patch\nAcme/R1,x\n")
-    checked = call("release", *folders, "--out", str(tmp_path / "checked"), "--benchmark", str(tmp_path / "bench.csv"))
+    checked = call(
+        "release",
+        *folders,
+        "--health",
+        "0",
+        "--out",
+        str(tmp_path / "checked"),
+        "--benchmark",
+        str(tmp_path / "bench.csv"),
+    )
     assert "contamination: 1 repository" in checked.output
     listed = call("tasks", str(out), "--where", "split = 'train'", "--json")
     assert {one["split"] for one in json.loads(listed.output)} <= {"train"}
     assert "4 tasks" in call("stats", str(out)).output
+
+
+def test_a_task_that_did_not_hold_stays_out_for_good_and_the_release_tells_of_its_history(
+    tmp_path: Path, folders: list[str], make_task: MakeTask
+) -> None:
+    (first,) = load_tasks(folders[0])
+    (second,) = load_tasks(folders[1])
+    days = [datetime(2026, 3, day, tzinfo=UTC) for day in (1, 2, 3)]
+
+    def check(task: TaskInstance, day: datetime, *against: str) -> HealthCheck:
+        return HealthCheck(
+            instance_id=task.instance_id, checked_at=day, sandbox="local", gymforge_version="1", disagreements=against
+        )
+
+    add_health(DatasetLayout(Path(folders[0])), [check(first, days[0]), check(first, days[1], "t::a passed")])
+    add_health(DatasetLayout(Path(folders[0])), [check(first, days[2])])
+    add_health(DatasetLayout(Path(folders[1])), [check(second, days[0])])
+    out = tmp_path / "release"
+    release = make_release(ReleaseSettings(datasets=tuple(folders), out=out)).release
+    assert release is not None
+    assert (release.checked, release.dropped["health"]) == (2, {"flaky": 1})
+    assert "health" not in release.not_checked
+    (row,) = [row for row in load_rejected(out) if row.candidate_id == first.instance_id]
+    assert row.reason == "health_flaky"
+    assert row.detail == "1 of 3 checks speak against it, last on 2026-03-02: t::a passed"
+    assert second.instance_id in {task.instance_id for task in load_tasks(out)}
+
+
+def test_a_release_of_what_was_never_run_again_says_so(tmp_path: Path, folders: list[str]) -> None:
+    release = make_release(ReleaseSettings(datasets=(folders[1],), out=tmp_path / "release")).release
+    assert release is not None
+    assert release.not_checked["health"] == "no task has been run again since it was made"
+    assert release.checked == 0
+
+
+def test_health_of_a_dataset_behind_a_url_cannot_be_checked(tmp_path: Path) -> None:
+    refused = call("release", "memory://tasks", "--out", str(tmp_path / "release"))
+    assert refused.exit_code == 2
+    assert "cannot be run again there. Say --health 0." in refused.output
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from schemas.errors import DatasetError
 from storage.layout import DatasetLayout
 from storage.lock import locked, refuse_held
 
+HELD = "it is held by"
+
 
 def bind(path: Path, _victim: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
@@ -38,8 +40,8 @@ def test_lock_that_is_no_file_of_the_folder_is_refused_and_nothing_is_written(
     layout = DatasetLayout(Path("d"))
     put(layout.lock, tmp_path / "victim")
     with pytest.raises(DatasetError, match=r"d/\.gymforge\.lock is a link or no regular file.*Delete it"):
-        refuse_held(layout)
-    with pytest.raises(DatasetError, match="is a link or no regular file"), locked(layout):
+        refuse_held(layout.lock, held=HELD)
+    with pytest.raises(DatasetError, match="is a link or no regular file"), locked(layout.lock, held=HELD):
         pass
     assert (tmp_path / "victim").read_text() == "untouched"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "victim"]
@@ -49,7 +51,7 @@ def test_lock_that_is_no_file_of_the_folder_is_refused_and_nothing_is_written(
 def test_file_of_a_killed_writer_is_taken_over_and_its_text_replaced(tmp_path: Path) -> None:
     layout = DatasetLayout(tmp_path)
     layout.lock.write_text("process 1 on a machine with a name that is much longer than it could be here, in truth\n")
-    refuse_held(layout)
-    with locked(layout):
+    refuse_held(layout.lock, held=HELD)
+    with locked(layout.lock, held=HELD):
         assert layout.lock.read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
     assert not layout.lock.exists()

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ from storage.layout import DatasetLayout
 from storage.ledger import Ledger
 from storage.manifest import (
     add_ingestion,
+    committing,
     find_ingestion,
     finished_ingestion,
     open_for_writing,
@@ -106,9 +109,48 @@ def test_older_schema_names_the_folder_and_the_version_that_wrote_it(layout: Dat
         read_manifest(layout)
 
 
-def test_second_writer_is_refused_and_told_who_writes(layout: DatasetLayout) -> None:
-    with pytest.raises(DatasetError, match=rf"process {os.getpid()} on .*Wait"), open_for_writing(layout.root):
+def test_second_writer_of_the_same_is_refused_and_told_who_writes(layout: DatasetLayout) -> None:
+    told = rf"something is being written to {layout.root} by process {os.getpid()} on .*Wait"
+    with pytest.raises(DatasetError, match=told), open_for_writing(layout.root):
         pass
+
+
+def test_writer_of_something_else_works_beside_it_and_has_a_folder_of_its_own(layout: DatasetLayout) -> None:
+    with open_for_writing(layout.root, writer="b/b") as other:
+        assert other.writer("b/b").is_dir()
+        assert other.writer("b/b") != layout.writer("")
+    assert not other.writer("b/b").exists()
+    assert layout.writer("").is_dir()
+
+
+def test_who_commits_waits_for_another_and_then_gives_up_with_its_name(
+    layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.manifest.COMMIT_WAIT_S", 0.2)
+    before = time.monotonic()
+    with (
+        committing(layout),
+        pytest.raises(DatasetError, match=rf"{layout.root} is being written to by process {os.getpid()} on .*Wait"),
+        committing(layout),
+    ):
+        pass
+    assert time.monotonic() - before >= 0.2
+
+
+def test_who_commits_goes_on_when_the_other_is_killed(layout: DatasetLayout) -> None:
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from storage.layout import DatasetLayout; from storage.manifest import committing\n"
+        "with committing(DatasetLayout(Path(sys.argv[1]))): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(layout.root)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        killer = threading.Timer(0.3, process.kill)
+        killer.start()
+        with committing(layout):
+            assert process.wait() == -signal.SIGKILL
+        killer.join()
 
 
 def test_lock_of_a_killed_writer_does_not_stay(tmp_path: Path) -> None:
@@ -125,6 +167,27 @@ def test_lock_of_a_killed_writer_does_not_stay(tmp_path: Path) -> None:
         process.wait()
     with open_for_writing(tmp_path / "d") as layout:
         assert read_manifest(layout).ingestions == ()
+
+
+def test_folder_of_a_killed_writer_is_cleared_by_any_other_and_that_of_a_living_one_is_not(
+    layout: DatasetLayout,
+) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from storage.manifest import open_for_writing\n"
+        "with open_for_writing(Path(sys.argv[1]), writer='dead') as layout:\n"
+        "    (layout.writer('dead') / 'tree').mkdir(); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(layout.root)], check=False).returncode == -signal.SIGKILL
+    assert (layout.writer("dead") / "tree").is_dir()
+    with open_for_writing(layout.root, writer="third"):
+        assert sorted(layout.writers.iterdir()) == sorted([layout.writer(""), layout.writer("third")])
+
+
+def test_new_dataset_stays_as_long_as_anybody_is_at_work_on_it(tmp_path: Path) -> None:
+    with open_for_writing(tmp_path / "d", writer="a") as layout:
+        fail_after(tmp_path / "d", lambda _: None)
+        assert (layout.manifest.exists(), layout.data.is_dir(), layout.runs.is_dir()) == (True, True, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_temporary_files_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
@@ -257,21 +320,58 @@ def test_shard_that_no_manifest_names_goes_when_writing_fails_and_a_strangers_st
     (layout.data / "mine.parquet").write_bytes(b"of the user")
 
     def write_half(_ledger: Ledger) -> None:
-        (layout.data / "train-new-00000.parquet").write_bytes(b"half")
-        (layout.data / ".train-new-00001.parquet.tmp").write_bytes(b"half")
+        with committing(layout):
+            (layout.data / "train-new-00000.parquet").write_bytes(b"half")
+            (layout.data / ".train-new-00001.parquet.tmp").write_bytes(b"half")
+            raise KeyboardInterrupt
 
-    fail_after(tmp_path / "d", write_half)
+    with pytest.raises(KeyboardInterrupt):
+        fail_after(tmp_path / "d", write_half)
     assert [path.name for path in layout.data.iterdir()] == ["mine.parquet"]
+
+
+def test_shards_of_a_killed_run_go_when_another_one_adds_to_the_dataset(layout, make_ingestion) -> None:
+    orphan = layout.task_shard("gone/gone", "f" * 40, 0)
+    rejected = layout.rejected_shard("gone/gone", "f" * 40, 0)
+    for path in (orphan, rejected, layout.data / "mine.parquet"):
+        path.write_bytes(b"rows")
+    with committing(layout):
+        add_ingestion(layout, make_ingestion())
+    assert [path.name for path in layout.data.iterdir()] == ["mine.parquet"]
+    assert not list(layout.rejected.iterdir())
+
+
+def test_a_writer_that_leaves_takes_nothing_of_the_one_that_begins_the_same(
+    layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from storage import unfinished
+
+    seen = []
+    cleared = unfinished._unlink
+
+    def begins_now(file: Path) -> None:
+        cleared(file)
+        with pytest.raises(DatasetError, match="x is being written"), open_for_writing(layout.root, writer="x"):
+            pass
+        seen.append(file.name)
+
+    with open_for_writing(layout.root, writer="x") as own:
+        (own.writer("x") / "left").write_text("x")
+        monkeypatch.setattr(unfinished, "_unlink", begins_now)
+    assert seen[0] == "left"
+    monkeypatch.undo()
+    with open_for_writing(layout.root, writer="x") as own:
+        assert own.writer_lock("x").exists()
 
 
 def test_two_processes_never_hold_one_folder_though_its_lock_file_comes_and_goes(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from schemas.errors import DatasetError\n"
-        "from storage.layout import DatasetLayout; from storage.lock import locked\n"
+        "from storage.lock import locked\n"
         "folder, held = Path(sys.argv[1]), 0\n"
         "while held < 300:\n"
         "    try:\n"
-        "        with locked(DatasetLayout(folder)):\n"
+        "        with locked(folder / '.gymforge.lock', held='held by'):\n"
         "            os.close(os.open(folder / 'inside', os.O_CREAT | os.O_EXCL))\n"
         "            (folder / 'inside').unlink(); held += 1\n"
         "    except DatasetError: pass\n"

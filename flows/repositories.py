@@ -1,0 +1,113 @@
+"""Lists of repositories to ingest: a TOML or CSV file, or what a dataset or a query of one holds."""
+
+import csv
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from extractors.source import strip_credentials
+from schemas.errors import InvalidInput
+from schemas.model import Model
+
+_NEXT = "See docs/schedules.md for what such a list looks like."
+
+
+class Repository(Model):
+    """One line of a list; what it leaves open is as for all."""
+
+    source: str = Field(min_length=1)
+    """As for `gymforge ingest`; a path is relative to the list."""
+    ref: str | None = None
+    """Branch, tag or commit; where not given, the newest commit of the source's default branch."""
+    max_tasks: int | None = Field(default=None, ge=1)
+    strategies: tuple[str, ...] | None = None
+    config: Path | None = None
+    """A `gymforge.toml`; relative to the list."""
+
+
+def read_repositories(where_from: str, *, where: str = "") -> tuple[Repository, ...]:
+    """The repositories that `where_from` names, in its order, none twice.
+
+    `where_from`: a `.toml` file with `[[repository]]` tables and `[defaults]` for all of them, a `.csv` file with a
+    header, or a dataset (folder or URL): the repositories of its tasks, of those for which the condition `where` holds.
+
+    Raises:
+        InvalidInput: it cannot be read, names nothing, or has a field that a repository does not have.
+    """
+    path = Path(where_from)
+    if path.suffix not in {".toml", ".csv"}:
+        found = _of_dataset(where_from, where)
+    elif where:
+        raise InvalidInput(f"--where chooses among the repositories of a dataset, and {where_from} is a list.")
+    else:
+        found = _of_file(path)
+    if not found:
+        raise InvalidInput(f"{where_from} names no repository. {_NEXT}")
+    return tuple(dict.fromkeys(found))
+
+
+def _of_file(path: Path) -> list[Repository]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = _toml_rows(text, path) if path.suffix == ".toml" else _csv_rows(text, path)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, csv.Error) as error:
+        raise InvalidInput(f"cannot read {path}: {error}. {_NEXT}") from None
+    found = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            one = Repository.model_validate(row)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            raise InvalidInput(f"{path}, repository {number}, {field}: {first['msg']}. {_NEXT}") from None
+        found.append(_beside(path, one))
+    return found
+
+
+def _toml_rows(text: str, path: Path) -> Iterable[Mapping[str, Any]]:
+    content = tomllib.loads(text)
+    unknown = sorted(set(content) - {"defaults", "repository"})
+    defaults, rows = content.get("defaults", {}), content.get("repository", [])
+    if unknown or not isinstance(defaults, dict) or not isinstance(rows, list):
+        told = f"it has {unknown[0]!r}" if unknown else "one of them is something else"
+        raise InvalidInput(f"{path} may hold a table [defaults] and tables [[repository]]; {told}. {_NEXT}")
+    return [{**defaults, **row} if isinstance(row, dict) else {"source": row} for row in rows]
+
+
+def _csv_rows(text: str, path: Path) -> Iterable[Mapping[str, Any]]:
+    rows = csv.DictReader(text.splitlines(), strict=True)
+    if "source" not in (rows.fieldnames or ()):
+        raise InvalidInput(f"{path} has no column `source` in its first line. {_NEXT}")
+    return [
+        {
+            str(name): value.split() if name == "strategies" else value
+            for name, value in row.items()
+            if value not in (None, "")
+        }
+        for row in rows
+    ]
+
+
+def _beside(path: Path, one: Repository) -> Repository:
+    """With paths as seen from here; a source is a path where something lies there."""
+    source, config = path.parent / one.source, one.config
+    is_path = "://" not in one.source and source.exists()
+    return one.model_copy(
+        update={
+            "source": str(source.resolve()) if is_path else strip_credentials(one.source),
+            "config": None if config is None else (path.parent / config).resolve(),
+        }
+    )
+
+
+def _of_dataset(dataset: str, where: str) -> list[Repository]:
+    from task_registry import Registry
+
+    registry = Registry.open(dataset)
+    chosen = {held.ingestion.repo for held in registry.held}
+    if where:
+        chosen = {one.repo for one in registry.summaries(where)}
+    return [Repository(source=held.ingestion.url) for held in registry.held if held.ingestion.repo in chosen]

@@ -1,0 +1,149 @@
+"""The Prefect flows that keep what was made worth having: checks of finished tasks, and releases, published."""
+
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, runtime, task
+from prefect.artifacts import create_image_artifact, create_link_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
+
+from flows.artifacts import bars, run_log
+from flows.ingest import is_transient
+from flows.publish import Publication, publish_release
+from flows.release import ReleaseSettings, make_release
+from flows.reverify import verify_dataset
+from flows.settings import default_workers
+from schemas.errors import VerificationFailed
+from schemas.manifest import Release, ShardManifest
+from storage.layout import DatasetLayout
+from storage.manifest import read_manifest
+from task_registry import Registry
+from task_registry.gates import GateSettings
+
+
+@flow(name="check-health")
+def check_health(datasets: list[str], *, sample: int = 20, sandbox: str = "auto", workers: int | None = None) -> Any:
+    """Run a sample of each dataset's tasks again, the least checked first, and keep what they gave.
+
+    Raises:
+        VerificationFailed: some do not hold; they are in the history, and stay out of releases.
+    """
+    rows = []
+    with run_log():
+        for dataset in datasets:
+            outcome = verify_dataset(
+                Path(dataset),
+                sample=sample,
+                sandbox=sandbox,
+                source=None,
+                workers=workers or default_workers(),
+                record=True,
+            )
+            rows += [
+                {"dataset": dataset, "instance_id": one, "against": "; ".join(outcome.disagreeing.get(one, ()))}
+                for one in outcome.ids
+            ]
+    failed = [row["instance_id"] for row in rows if row["against"]]
+    told = f"{len(rows)} tasks run again, {len(failed)} do not hold"
+    create_table_artifact(key="gymforge-health", table=rows, description=told)
+    if failed:
+        raise VerificationFailed(f"{told}: {', '.join(failed[:10])}. Releases leave them out.")
+    return Completed(message=told)
+
+
+@flow(name="release")
+def release(
+    datasets: list[str],
+    *,
+    releases: str = "gymforge-releases",
+    repo_id: str = "",
+    private: bool = False,
+    health: int = 20,
+    benchmarks: list[str] | None = None,
+    sandbox: str = "auto",
+    workers: int | None = None,
+) -> Any:
+    """Make a release in a folder named after the run's date, and publish it; nothing where nothing has changed.
+
+    Where the newest release is of what the datasets hold now, it is taken, and published if it is not yet: so the run
+    after one that was killed goes on.
+
+    Args:
+        datasets: folders to release together.
+        releases: the folder that holds a folder for each release.
+        repo_id: where on the hub; empty for nowhere.
+        private: whether it is to be private there.
+        health: tasks of each dataset to run again before.
+        benchmarks: files with the rows of benchmarks that nothing may overlap with.
+        sandbox: `auto`, `docker` or `local`.
+        workers: tasks that run at the same time.
+    """
+    began = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
+    with run_log():
+        out = _unchanged(Path(releases), datasets)
+        if out is None:
+            out = _free(Path(releases) / f"{began:%Y-%m-%d}")
+            settings = ReleaseSettings(
+                datasets=tuple(datasets),
+                out=out,
+                gates=GateSettings(benchmarks=tuple(benchmarks or ())),
+                health=health,
+                sandbox=sandbox,
+                workers=workers or default_workers(),
+            )
+            make(settings)
+        # Also what an earlier run made: that one may have ended before it was published.
+        published = publish(out, repo_id, private=private) if repo_id else None
+    made = read_manifest(DatasetLayout(out)).release
+    assert made is not None, "it was made, or looked at, as a release"
+    _show(out, made, published)
+    return Completed(message=f"{sum(made.tasks.values())} tasks in {out}{f', {published.url}' if published else ''}")
+
+
+@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=is_transient)
+def make(settings: ReleaseSettings) -> ShardManifest:
+    """Make the release."""
+    return make_release(settings)
+
+
+@task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[60, 300, 900], retry_condition_fn=is_transient)
+def publish(folder: Path, repo_id: str, *, private: bool) -> Publication:
+    """Publish it; what is there already is not sent again."""
+    return publish_release(folder, repo_id, private=private)
+
+
+def _unchanged(releases: Path, datasets: list[str]) -> Path | None:
+    """The newest release that was made of what the datasets hold now, where all of it still holds."""
+    registry = Registry.open(*datasets)
+    sources = tuple(sorted(registry.versions.values()))
+    failed = {name for name, checks in registry.checks().items() if not all(one.holds for one in checks)}
+    for path in sorted(releases.glob("????-??-??*"), reverse=True):
+        made = read_manifest(DatasetLayout(path)).release if DatasetLayout(path).manifest.exists() else None
+        if made is not None and made.sources == sources:
+            return path if failed.isdisjoint(Registry.open(path).ids()) else None
+    return None
+
+
+def _free(out: Path) -> Path:
+    """The folder, or one of that name with a number, where there is something already."""
+    several = (out.with_name(f"{out.name}.{number}") for number in count(2))
+    return out if not out.exists() else next(one for one in several if not one.exists())
+
+
+def _show(out: Path, made: Release, published: Publication | None) -> None:
+    rows = [
+        {"gate": gate, "reason": reason, "tasks left out": count}
+        for gate, reasons in made.dropped.items()
+        for reason, count in reasons.items()
+    ]
+    rows += [
+        {"gate": gate, "reason": f"not checked: {why}", "tasks left out": 0} for gate, why in made.not_checked.items()
+    ]
+    create_table_artifact(key="gymforge-gates", table=rows, description=f"{sum(made.tasks.values())} tasks in {out}")
+    create_image_artifact(key="gymforge-splits", image_url=bars(made.tasks), description="Tasks by split")
+    where = published.url if published else out.resolve().as_uri()
+    create_link_artifact(key="gymforge-release", link=where, description="The release")
+    get_run_logger().info("%s tasks in %s", sum(made.tasks.values()), where)

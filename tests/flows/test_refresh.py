@@ -1,0 +1,143 @@
+"""A list of repositories, ingested by the real command against a real Prefect server."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.artifacts import RunLog, bars
+from storage.layout import DatasetLayout
+
+SAMPLE = str(Path(__file__).parents[2] / "examples" / "tinystats.bundle")
+OPTIONS = ("--sandbox", "local", "--workers", "2", "--json")
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_one_repository_that_fails_stops_no_other_and_commits_that_are_there_cost_a_look(
+    gymforge, orchestrator, tmp_path: Path
+) -> None:
+    (tmp_path / "list.toml").write_text(
+        f'[defaults]\nmax_tasks = 2\n[[repository]]\nsource = "gone"\n[[repository]]\nsource = "{SAMPLE}"\n'
+    )
+    command = ("refresh", tmp_path / "list.toml", "--out", tmp_path / "out", *OPTIONS)
+    first = gymforge(*command, **orchestrator)
+    assert first.code == 15, first
+    assert first.err == "gymforge: 1 ingested, 1 failed. The same command tries again what is not done.\n"
+    gone, sample = json.loads(first.out)["repositories"]
+    assert (gone["status"], "there is no such file or folder" in gone["message"]) == ("failed", True)
+    assert (sample["status"], sample["repo"], sample["tasks"]) == ("ingested", "local/tinystats", 2)
+    before = DatasetLayout(tmp_path / "out").manifest.read_bytes()
+
+    (tmp_path / "list.toml").write_text(f'[[repository]]\nsource = "{SAMPLE}"\nmax_tasks = 3\n')
+    again = gymforge(*command, **orchestrator)
+    assert again.code == 0, again
+    (sample,) = json.loads(again.out)["repositories"]
+    assert (sample["status"], sample["seconds"] < 30) == ("unchanged", True)
+    assert DatasetLayout(tmp_path / "out").manifest.read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_a_repository_whose_time_is_up_goes_on_in_the_next_run(
+    gymforge, orchestrator, finished_validations: Callable[[Path], dict[str, tuple[int, bytes]]], tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text(f"source\n{SAMPLE}\n")
+    out = tmp_path / "out"
+    command = ("refresh", tmp_path / "list.csv", "--out", out, *OPTIONS)
+    seen: dict[str, tuple[int, bytes]] = {}
+    for hours in ("0.0001", "0.002", "1"):
+        ran = gymforge(*command, "--hours", hours, **orchestrator)
+        (one,) = json.loads(ran.out)["repositories"]
+        found = finished_validations(out)
+        assert {name: found[name] for name in seen} == seen, "what was finished is not done again"
+        seen = found
+        if one["status"] == "ingested":
+            break
+        assert (ran.code, one["status"]) == (15, "unfinished"), ran
+        assert "were up; the next run goes on" in one["message"]
+    assert (one["status"], ran.code) == ("ingested", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_pages_of_a_run_have_tables_links_pictures_and_a_line_a_stage(
+    orchestrator, shared_cache: Path, tmp_path: Path
+) -> None:
+    """The flow as a worker calls it: nobody listens but the server."""
+    (tmp_path / "list.csv").write_text(f"source\n{SAMPLE}\n{tmp_path / 'gone'}\n")
+    script = (
+        "from flows.refresh import refresh\n"
+        f"refresh({str(tmp_path / 'list.csv')!r}, out={str(tmp_path / 'out')!r}, sandbox='local', max_tasks=2)\n"
+        "import json, time; from prefect.client.orchestration import get_client\n"
+        "from prefect.client.schemas.sorting import LogSort\n"
+        "time.sleep(4)\n"  # logs are sent in batches
+        "with get_client(sync_client=True) as client:\n"
+        "    runs = {str(run.id): run for run in client.read_flow_runs()}\n"
+        "    print(json.dumps({\n"
+        "        'states': [[run.name, run.state_name] for run in runs.values()],\n"
+        "        'artifacts': [[one.key, one.type, str(one.flow_run_id)] for one in client.read_artifacts()],\n"
+        "        'names': {key: run.name for key, run in runs.items()},\n"
+        "        'logs': [[str(one.flow_run_id), one.message] for one in\n"
+        "                 client.read_logs(sort=LogSort.TIMESTAMP_ASC)]}))\n"
+    )
+    variables = orchestrator | {"PREFECT_LOGGING_TO_API_ENABLED": "true", "GYMFORGE_CACHE_DIR": str(shared_cache)}
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(
+        command, cwd=root, env={**os.environ, **variables}, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert [str(tmp_path / "list.csv"), "CompletedWithFailures"] in found["states"]
+    assert [SAMPLE, "Completed"] in found["states"]
+    assert [str(tmp_path / "gone"), "Failed"] in found["states"]
+    mine = {key for key, name in found["names"].items() if str(tmp_path) in name or name == SAMPLE}
+    kinds = {(key, kind) for key, kind, run in found["artifacts"] if key and run in mine}
+    assert kinds == {
+        ("gymforge-repositories", "table"),
+        ("gymforge-yields", "table"),
+        ("gymforge-tasks", "image"),
+        ("gymforge-dataset", "markdown"),
+    }
+    run = next(key for key, name in found["names"].items() if name == SAMPLE)
+    stages = [text.partition(":")[0] for key, text in found["logs"] if key == run and text.endswith(" s)")]
+    assert stages == sorted(set(stages), key=stages.index), "each stage once"
+    assert {"acquire", "baseline", "synthesize", "validate", "write"} <= set(stages)
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def info(self, text: str, *values: object) -> None:
+        self.said.append(text % values)
+
+
+def test_a_stage_is_one_line_with_its_facts_and_without_their_details() -> None:
+    lines = Lines()
+    log = RunLog(lines)  # type: ignore[arg-type]
+    log.stage("acquire")
+    log.fact("a/b at 0123")
+    log.fact("  detail")
+    log.stage("validate", total=3)
+    log.advance()
+    log.advance(note="op_change")
+    log.close()
+    log.close()
+    assert [line.rpartition(" (")[0] for line in lines.said] == ["acquire: a/b at 0123", "validate: 2 steps"]
+
+
+def test_a_picture_holds_every_number_and_shows_names_as_text() -> None:
+    import base64
+
+    address = bars({"<a & b>": 3, "c": 0})
+    kind, _, content = address.partition(",")
+    picture = base64.b64decode(content).decode()
+    assert kind == "data:image/svg+xml;base64"
+    assert "&lt;a &amp; b&gt;" in picture
+    assert picture.count("<rect") == 3

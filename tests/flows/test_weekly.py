@@ -1,0 +1,91 @@
+"""Scheduled releases and checks, as flows on Prefect's own harness."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.publish import Publication
+from flows.reverify import VerificationOutcome
+from schemas.errors import PublishFailed, VerificationFailed
+from schemas.tasks import TaskInstance
+from storage.layout import DatasetLayout
+from storage.manifest import read_manifest
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture
+def datasets(tmp_path: Path, make_task: Callable[..., TaskInstance], write_dataset) -> list[str]:
+    for number in range(2):
+        commit = f"{number:08x}" * 5
+        task = make_task(
+            number,
+            repo=f"acme/r{number}",
+            base_commit=commit,
+            instance_id=f"acme__r{number}.{commit[:8]}.op_change__{number:010x}",
+        )
+        write_dataset(tmp_path / f"d{number}", task)
+    return [str(tmp_path / "d0"), str(tmp_path / "d1")]
+
+
+def publication(folder: Path) -> Publication:
+    return Publication(repo_id="acme/tasks", revision="main", dry_run=False, tasks=1, files={}, url=folder.as_uri())
+
+
+@pytest.mark.usefixtures("orchestrator")
+def test_a_release_that_was_not_published_is_by_the_next_run_and_another_dataset_has_its_own(
+    orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in orchestrator.items():
+        monkeypatch.setenv(name, value)
+    from flows import weekly
+
+    asked: list[Path] = []
+
+    def refuse(folder: Path, _repo_id: str, **_: Any) -> Publication:
+        asked.append(folder)
+        raise PublishFailed("the hub says no")
+
+    monkeypatch.setattr(weekly, "publish_release", refuse)
+    releases = tmp_path / "releases"
+    common: dict[str, Any] = {"releases": str(releases), "repo_id": "acme/tasks", "health": 0}
+    with pytest.raises(PublishFailed):
+        weekly.release(datasets[:1], **common)
+
+    def accept(folder: Path, _repo_id: str, **_: Any) -> Publication:
+        asked.append(folder)
+        return publication(folder)
+
+    monkeypatch.setattr(weekly, "publish_release", accept)
+    weekly.release(datasets[:1], **common)
+    (first,) = releases.iterdir()
+    assert asked == [first, first]
+
+    weekly.release(datasets[1:], **common)
+    second = first.with_name(f"{first.name}.2")
+    assert asked[2:] == [second]
+    repos = [{one.repo for one in read_manifest(DatasetLayout(path)).ingestions} for path in (first, second)]
+    assert repos == [{"acme/r0"}, {"acme/r1"}]
+
+
+@pytest.mark.usefixtures("orchestrator")
+def test_checks_that_find_something_fail_and_name_it(
+    orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in orchestrator.items():
+        monkeypatch.setenv(name, value)
+    from flows import weekly
+
+    against: dict[str, tuple[str, ...]] = {}
+
+    def verify(directory: Path, **asked: Any) -> VerificationOutcome:
+        assert (asked["sample"], asked["record"]) == (7, True)
+        return VerificationOutcome(sandbox="local", verified=1, disagreeing=against, ids=(f"{directory.name}-task",))
+
+    monkeypatch.setattr(weekly, "verify_dataset", verify)
+    weekly.check_health(datasets, sample=7)
+    against["d1-task"] = ("t::a passed",)
+    with pytest.raises(VerificationFailed, match="2 tasks run again, 1 do not hold: d1-task"):
+        weekly.check_health(datasets, sample=7)

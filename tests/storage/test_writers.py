@@ -1,0 +1,125 @@
+"""Several processes add to one dataset and are killed at random: nothing is lost, doubled or left behind."""
+
+import itertools
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from storage.integrity import check_shards
+from storage.layout import DatasetLayout
+from storage.manifest import read_manifest
+from task_registry import load_tasks
+
+REPOSITORIES = [f"acme/r{number:02}" for number in range(12)]
+WRITER = """
+import importlib.util, random, sys, time
+from pathlib import Path
+from schemas.errors import DatasetError
+from schemas.manifest import Ingestion
+from storage.layout import DatasetLayout
+from storage.ledger import Ledger
+from storage.manifest import add_ingestion, committing, find_ingestion, open_for_writing, read_manifest
+from storage.shards import write_tasks
+
+spec = importlib.util.spec_from_file_location("samples", sys.argv[1])
+samples = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(samples)
+root, repositories = Path(sys.argv[2]), sys.argv[3:]
+
+def ingest(repo):
+    with open_for_writing(root, writer=repo) as layout:
+        folder = layout.writer(repo) / "tree"
+        folder.mkdir()
+        (folder / "mine").write_text(repo)
+        if find_ingestion(read_manifest(layout), repo=repo, commit=samples.COMMIT):
+            return
+        with Ledger.open(layout.ledger, identity=repo) as ledger:
+            for number in range(5):
+                ledger.record_verdict(str(number), repo, executions=1)
+                time.sleep(0.02)
+            assert ledger.executions() == 5
+        assert (folder / "mine").read_text() == repo
+        tasks = [
+            samples._task(number, repo=repo, instance_id=f"{repo.replace('/', '__')}.01234567.op_change__{number:010x}")
+            for number in range(3)
+        ]
+        with committing(layout):
+            if find_ingestion(read_manifest(layout), repo=repo, commit=samples.COMMIT):
+                return
+            shards = write_tasks(layout, repo=repo, commit=samples.COMMIT, tasks=tasks)
+            add_ingestion(layout, Ingestion(
+                repo=repo, url="local/x", commit=samples.COMMIT, license_spdx="MIT", sandbox="local", config_hash="0",
+                seed=0, tasks=3, rejected={}, quarantined={}, shards=shards, rejected_shards=(), **samples._built(),
+            ))
+
+while repositories:
+    repo = repositories.pop(0)
+    try:
+        ingest(repo)
+    except DatasetError as error:
+        if "is being written" not in str(error):
+            raise
+        repositories.append(repo)
+        time.sleep(0.01)
+"""
+
+
+def start(root: Path, seed: int) -> "subprocess.Popen[str]":
+    """One writer, which begins with another repository than the others do; several want the same ones."""
+    shuffled = random.Random(seed).sample(REPOSITORIES, len(REPOSITORIES))
+    samples = Path(__file__).parents[1] / "conftest.py"
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(samples), str(root), *shuffled], stderr=subprocess.PIPE, text=True
+    )
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.relative_to(root).parts[0] != "ledger"
+    }
+
+
+def add_all(root: Path, rng: random.Random, *, kills: int) -> int:
+    """Have three processes at a time add all repositories while one after the other is killed; returns how often."""
+    seeds = itertools.count()
+    writers = [start(root, next(seeds)) for _ in range(3)]
+    landed = 0
+    while writers:
+        if kills:
+            time.sleep(rng.uniform(0.1, 1.0))
+            victim = writers.pop(rng.randrange(len(writers)))
+            victim.kill()
+            victim.communicate()
+            landed += victim.returncode == -signal.SIGKILL
+            kills -= 1
+            writers.append(start(root, next(seeds)))
+        else:
+            writer = writers.pop()
+            _, complaint = writer.communicate()
+            assert writer.returncode == 0, complaint
+    return landed
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_counted_twice_when_several_writers_are_killed_at_random(tmp_path: Path) -> None:
+    rng, landed = random.Random(7), 0
+    assert add_all(tmp_path / "alone", rng, kills=0) == 0
+    for number in range(4):
+        root = tmp_path / str(number)
+        landed += add_all(root, rng, kills=8)
+        layout = DatasetLayout(root)
+        manifest = read_manifest(layout)
+        assert [one.repo for one in manifest.ingestions] == sorted(REPOSITORIES)
+        check_shards(layout, manifest.shards, full=True)
+        ids = [task.instance_id for task in load_tasks(root)]
+        assert (len(ids), len(set(ids))) == (36, 36)
+        assert not layout.writers.exists()
+        assert contents(root) == contents(tmp_path / "alone")
+    assert landed >= 16, "most of them were still at work"
