@@ -74,16 +74,21 @@ def test_pages_of_a_run_have_tables_links_pictures_and_a_line_a_stage(
         "from flows.refresh import refresh\n"
         f"refresh({str(tmp_path / 'list.csv')!r}, out={str(tmp_path / 'out')!r}, sandbox='local', max_tasks=2)\n"
         "import json, time; from prefect.client.orchestration import get_client\n"
-        "from prefect.client.schemas.sorting import LogSort\n"
-        "time.sleep(4)\n"  # logs are sent in batches
+        "from prefect.client.schemas.filters import LogFilter\n"
         "with get_client(sync_client=True) as client:\n"
         "    runs = {str(run.id): run for run in client.read_flow_runs()}\n"
+        f"    mine = [run.id for run in runs.values() if run.name == {SAMPLE!r}]\n"
+        "    chosen = LogFilter(flow_run_id={'any_': mine})\n"
+        "    for _ in range(120):  # logs are sent in batches, when the machine gets to it\n"
+        "        logs = sorted(client.read_logs(log_filter=chosen), key=lambda one: one.timestamp)\n"
+        "        if any(one.message.startswith('write: ') for one in logs):\n"
+        "            break\n"
+        "        time.sleep(0.5)\n"
         "    print(json.dumps({\n"
         "        'states': [[run.name, run.state_name] for run in runs.values()],\n"
         "        'artifacts': [[one.key, one.type, str(one.flow_run_id)] for one in client.read_artifacts()],\n"
         "        'names': {key: run.name for key, run in runs.items()},\n"
-        "        'logs': [[str(one.flow_run_id), one.message] for one in\n"
-        "                 client.read_logs(sort=LogSort.TIMESTAMP_ASC)]}))\n"
+        "        'logs': [[str(one.flow_run_id), one.message] for one in logs]}))\n"
     )
     variables = orchestrator | {"PREFECT_LOGGING_TO_API_ENABLED": "true", "GYMFORGE_CACHE_DIR": str(shared_cache)}
     root = Path(__file__).parents[2]
