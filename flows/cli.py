@@ -30,7 +30,7 @@ Exit codes:
   12   a file of the dataset is damaged
   13   the hub cannot be reached, refuses, or does not hold what was sent
   14   what was to be published holds secrets or personal data
-  15   some of several repositories failed, or their time was up
+  15   some of several repositories failed or could not be checked, or their time was up
   130  interrupted; the same command goes on
 """
 

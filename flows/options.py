@@ -31,6 +31,13 @@ SANDBOX = click.option(
     show_default=True,
     help="Where untrusted code runs; auto takes Docker when its engine answers.",
 )
+RERUN_SANDBOX = click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "docker", "local"]),
+    default="auto",
+    show_default=True,
+    help="Where tasks run again; auto takes the kind in which they were made.",
+)
 WORKERS = click.option(
     "--workers",
     type=click.IntRange(1, 256),

@@ -180,6 +180,9 @@ def show_release(folder: Path, manifest: ShardManifest) -> None:
         console.print(f"{gate}: {told}", highlight=False)
     for gate, why in release.not_checked.items():
         console.print(f"{gate}: not checked, {why}", highlight=False)
+    if release.checked:
+        every = sum(release.tasks.values()) + sum(sum(reasons.values()) for reasons in release.dropped.values())
+        console.print(f"run again since they were made: {release.checked} of {every} tasks", highlight=False)
 
 
 def show_publication(publication: Publication) -> None:
@@ -292,9 +295,13 @@ def show_verification(outcome: VerificationOutcome) -> None:
         console.print(f"[red]{escape(instance_id)}[/red]: {len(findings)} findings")
         for finding in findings[:SHOWN_TESTS]:
             console.print(f"  {escape(finding)}", soft_wrap=True)
-    console.print(
-        f"{outcome.verified} tasks verified in the {outcome.sandbox} sandbox, {len(outcome.disagreeing)} disagree."
-    )
+    for one in outcome.unchecked:
+        console.print(
+            f"{escape(one.repo)} at {one.commit[:12]}: {len(one.ids)} tasks not checked: {escape(one.reason)}",
+            soft_wrap=True,
+        )
+    where = f" in the {outcome.sandbox} sandbox" if outcome.sandbox else ""
+    console.print(f"{outcome.verified} tasks verified{where}, {len(outcome.disagreeing)} disagree.")
 
 
 def show_probes(probes: Sequence[Probe]) -> None:

@@ -13,45 +13,62 @@ from prefect.states import Completed
 from flows.artifacts import bars, run_log
 from flows.ingest import is_transient
 from flows.publish import Publication, publish_release
+from flows.recheck import told
 from flows.release import ReleaseSettings, make_release
 from flows.reverify import verify_dataset
 from flows.settings import default_workers
-from schemas.errors import VerificationFailed
+from schemas.errors import Unfinished, VerificationFailed
 from schemas.manifest import Release, ShardManifest
 from storage.layout import DatasetLayout
 from storage.manifest import read_manifest
 from task_registry import Registry
 from task_registry.gates import GateSettings
+from task_registry.gates.health import in_quarantine
 
 
 @flow(name="check-health")
 def check_health(datasets: list[str], *, sample: int = 20, sandbox: str = "auto", workers: int | None = None) -> Any:
     """Run a sample of each dataset's tasks again, the least checked first, and keep what they gave.
 
+    What cannot be checked (an environment that cannot be had, say) is told, and stops nothing else.
+
     Raises:
         VerificationFailed: some do not hold; they are in the history, and stay out of releases.
+        Unfinished: nothing could be checked.
     """
-    rows = []
+    rows: list[dict[str, str]] = []
     with run_log():
         for dataset in datasets:
-            outcome = verify_dataset(
-                Path(dataset),
-                sample=sample,
-                sandbox=sandbox,
-                source=None,
-                workers=workers or default_workers(),
-                record=True,
-            )
-            rows += [
-                {"dataset": dataset, "instance_id": one, "against": "; ".join(outcome.disagreeing.get(one, ()))}
-                for one in outcome.ids
-            ]
+            try:
+                outcome = verify_dataset(
+                    Path(dataset),
+                    sample=sample,
+                    sandbox=sandbox,
+                    source=None,
+                    workers=workers or default_workers(),
+                    record=True,
+                )
+            except Exception as error:  # noqa: BLE001 - a dataset's boundary: its failure is told, and stops no other
+                get_run_logger().warning("%s could not be checked: %s", dataset, told(error))
+                rows.append(_row(dataset, "", unchecked=told(error)))
+                continue
+            rows += [_row(dataset, one, against="; ".join(outcome.disagreeing.get(one, ()))) for one in outcome.ids]
+            rows += [_row(dataset, one, unchecked=of.reason) for of in outcome.unchecked for one in of.ids]
     failed = [row["instance_id"] for row in rows if row["against"]]
-    told = f"{len(rows)} tasks run again, {len(failed)} do not hold"
-    create_table_artifact(key="gymforge-health", table=rows, description=told)
+    unchecked = [row for row in rows if row["not checked"]]
+    summary = f"{len(rows) - len(unchecked)} tasks run again, {len(failed)} do not hold"
+    if unchecked:
+        summary += f", {len(unchecked)} could not be checked"
+    create_table_artifact(key="gymforge-health", table=rows, description=summary)
     if failed:
-        raise VerificationFailed(f"{told}: {', '.join(failed[:10])}. Releases leave them out.")
-    return Completed(message=told)
+        raise VerificationFailed(f"{summary}: {', '.join(failed[:10])}. Releases leave them out.")
+    if unchecked and len(unchecked) == len(rows):
+        raise Unfinished(f"{summary}. The first: {unchecked[0]['not checked']}")
+    return Completed(name="CompletedWithFailures" if unchecked else "Completed", message=summary)
+
+
+def _row(dataset: str, instance_id: str, *, against: str = "", unchecked: str = "") -> dict[str, str]:
+    return {"dataset": dataset, "instance_id": instance_id, "against": against, "not checked": unchecked}
 
 
 @flow(name="release")
@@ -119,7 +136,7 @@ def _unchanged(releases: Path, datasets: list[str]) -> Path | None:
     """The newest release that was made of what the datasets hold now, where all of it still holds."""
     registry = Registry.open(*datasets)
     sources = tuple(sorted(registry.versions.values()))
-    failed = {name for name, checks in registry.checks().items() if not all(one.holds for one in checks)}
+    failed = {name for name, checks in registry.checks().items() if in_quarantine(checks)}
     for path in sorted(releases.glob("????-??-??*"), reverse=True):
         made = read_manifest(DatasetLayout(path)).release if DatasetLayout(path).manifest.exists() else None
         if made is not None and made.sources == sources:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from flows.publish import Publication
+from flows.recheck import Unchecked
 from flows.reverify import VerificationOutcome
-from schemas.errors import PublishFailed, VerificationFailed
+from schemas.errors import DatasetError, PublishFailed, Unfinished, VerificationFailed
 from schemas.tasks import TaskInstance
 from storage.layout import DatasetLayout
 from storage.manifest import read_manifest
@@ -79,13 +80,25 @@ def test_checks_that_find_something_fail_and_name_it(
     from flows import weekly
 
     against: dict[str, tuple[str, ...]] = {}
+    lost: list[Unchecked] = []
 
     def verify(directory: Path, **asked: Any) -> VerificationOutcome:
         assert (asked["sample"], asked["record"]) == (7, True)
-        return VerificationOutcome(sandbox="local", verified=1, disagreeing=against, ids=(f"{directory.name}-task",))
+        if not directory.exists():
+            raise DatasetError("it is no dataset")
+        ids = () if lost else (f"{directory.name}-task",)
+        return VerificationOutcome(
+            sandbox="local", verified=len(ids), disagreeing=against, ids=ids, unchecked=tuple(lost)
+        )
 
     monkeypatch.setattr(weekly, "verify_dataset", verify)
-    weekly.check_health(datasets, sample=7)
+    assert weekly.check_health(datasets, sample=7, return_state=True).name == "Completed"
+    some = weekly.check_health([f"{datasets[0]}-gone", *datasets], sample=7, return_state=True)
+    told = "2 tasks run again, 0 do not hold, 1 could not be checked"
+    assert (some.type.value, some.name, some.message) == ("COMPLETED", "CompletedWithFailures", told)
     against["d1-task"] = ("t::a passed",)
-    with pytest.raises(VerificationFailed, match="2 tasks run again, 1 do not hold: d1-task"):
-        weekly.check_health(datasets, sample=7)
+    with pytest.raises(VerificationFailed, match="2 tasks run again, 1 do not hold, 1 could not be checked: d1-task"):
+        weekly.check_health([f"{datasets[0]}-gone", *datasets], sample=7)
+    lost.append(Unchecked(repo="a/b", commit="0", ids=("one", "two"), reason="its clone is gone"))
+    with pytest.raises(Unfinished, match=r"2 could not be checked. The first: its clone is gone"):
+        weekly.check_health(datasets[:1], sample=7)
