@@ -11,6 +11,7 @@ import click
 from flows.commands import checking, giving, looking, making
 from flows.interrupt import INTERRUPTED, interruptible
 from schemas.errors import GymforgeError, StorageFailed
+from schemas.printable import printable
 
 _EXIT_CODES = """
 \b
@@ -92,7 +93,7 @@ def _told(error: Exception) -> GymforgeError:
 
 
 def _complain(message: str) -> None:
-    click.echo(f"gymforge: {message}", err=True)
+    click.echo(f"gymforge: {printable(message)}", err=True)
 
 
 @click.group("gymforge", cls=_Group, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,6 +12,7 @@ from flows.progress import listener
 from schemas.errors import BaselineFailed, EnvironmentFailed, GymforgeError, InvalidInput, SandboxFailed
 from schemas.manifest import Ingestion
 from schemas.model import Model
+from schemas.printable import printable
 from schemas.tasks import TaskInstance
 from task_registry import load_tasks
 from validation.environment import build_environment
@@ -113,7 +114,7 @@ def check_tasks(asked: Asked, ingestion: Ingestion, ids: Sequence[str]) -> Check
 
 def told(error: Exception) -> str:
     """An error in words; one that nobody foresaw with its class."""
-    return str(error) if isinstance(error, GymforgeError) else f"Unforeseen {type(error).__name__}: {error}"
+    return str(error) if isinstance(error, GymforgeError) else printable(f"Unforeseen {type(error).__name__}: {error}")
 
 
 def tasks_of(directory: Path, ingestion: Ingestion, ids: Iterable[str]) -> Iterator[TaskInstance]:

@@ -18,6 +18,7 @@ from schemas.model import Model
 from schemas.tasks import RejectedCandidate
 from storage.durable import require_usable
 from storage.layout import DatasetLayout
+from storage.lock import locked
 from storage.manifest import gymforge_version, open_for_reading, write_manifest
 from task_registry import Registry
 from task_registry.gates import GATES, Facts, Finding, GateSettings, gate, not_asked
@@ -97,16 +98,21 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
 
     Raises:
         InvalidInput: the folder is there already.
-        DatasetError, DatasetDamaged: a dataset cannot be read, or is a release already.
+        DatasetError: another process makes it. Or a dataset cannot be read (DatasetDamaged), or is a release already.
         MissingExtra: a library that a gate needs is not installed.
         StorageFailed: the file system refuses.
     """
+    out = settings.out.resolve()
+    require_usable(out.parent, instead="name another folder with --out")
+    with locked(out.with_name(f".{out.name}.lock"), held=f"{out} is being made by"):
+        return _make(settings, out)
+
+
+def _make(settings: ReleaseSettings, out: Path) -> ShardManifest:
     from storage.release import Source, write_dropped, write_release
 
-    out = settings.out.resolve()
     if out.exists():
         raise InvalidInput(f"{out} is there already, and releases are never changed. Name a new folder with --out.")
-    require_usable(out.parent, instead="name another folder with --out")
     for dataset in settings.datasets:
         if "://" not in dataset:
             open_for_reading(Path(dataset))

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime, task
-from prefect.artifacts import create_image_artifact, create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from flows.artifacts import bars, run_log
+from flows.artifacts import run_log, show_bars, show_folder, show_link, show_table
 from flows.ingest import is_transient
 from flows.publish import Publication, publish_release
 from flows.recheck import told
@@ -25,8 +24,12 @@ from task_registry import Registry
 from task_registry.gates import GateSettings
 from task_registry.gates.health import in_quarantine
 
+CHECK_LIMIT_S = 6 * 3600
+RELEASE_LIMIT_S = 12 * 3600
+"""After which a run is given up: what it holds up is worth more than its end. What was found is kept."""
 
-@flow(name="check-health")
+
+@flow(name="check-health", timeout_seconds=CHECK_LIMIT_S)
 def check_health(datasets: list[str], *, sample: int = 20, sandbox: str = "auto", workers: int | None = None) -> Any:
     """Run a sample of each dataset's tasks again, the least checked first, and keep what they gave.
 
@@ -59,7 +62,7 @@ def check_health(datasets: list[str], *, sample: int = 20, sandbox: str = "auto"
     summary = f"{len(rows) - len(unchecked)} tasks run again, {len(failed)} do not hold"
     if unchecked:
         summary += f", {len(unchecked)} could not be checked"
-    create_table_artifact(key="gymforge-health", table=rows, description=summary)
+    show_table("gymforge-health", rows, summary)
     if failed:
         raise VerificationFailed(f"{summary}: {', '.join(failed[:10])}. Releases leave them out.")
     if unchecked and len(unchecked) == len(rows):
@@ -71,7 +74,7 @@ def _row(dataset: str, instance_id: str, *, against: str = "", unchecked: str = 
     return {"dataset": dataset, "instance_id": instance_id, "against": against, "not checked": unchecked}
 
 
-@flow(name="release")
+@flow(name="release", timeout_seconds=RELEASE_LIMIT_S)
 def release(
     datasets: list[str],
     *,
@@ -159,8 +162,11 @@ def _show(out: Path, made: Release, published: Publication | None) -> None:
     rows += [
         {"gate": gate, "reason": f"not checked: {why}", "tasks left out": 0} for gate, why in made.not_checked.items()
     ]
-    create_table_artifact(key="gymforge-gates", table=rows, description=f"{sum(made.tasks.values())} tasks in {out}")
-    create_image_artifact(key="gymforge-splits", image_url=bars(made.tasks), description="Tasks by split")
-    where = published.url if published else out.resolve().as_uri()
-    create_link_artifact(key="gymforge-release", link=where, description="The release")
-    get_run_logger().info("%s tasks in %s", sum(made.tasks.values()), where)
+    summary = f"{sum(made.tasks.values())} tasks in {out}"
+    show_table("gymforge-gates", rows, summary)
+    show_bars("gymforge-splits", made.tasks, "Tasks by split")
+    if published:
+        show_link("gymforge-release", published.url, "The release")
+    else:
+        show_folder("gymforge-release", out, "The release")
+    get_run_logger().info("%s, run again since they were made: %s", summary, made.checked)

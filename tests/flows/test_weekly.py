@@ -1,5 +1,6 @@
 """Scheduled releases and checks, as flows on Prefect's own harness."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,46 @@ def test_a_release_that_was_not_published_is_by_the_next_run_and_another_dataset
     assert asked[2:] == [second]
     repos = [{one.repo for one in read_manifest(DatasetLayout(path)).ingestions} for path in (first, second)]
     assert repos == [{"acme/r0"}, {"acme/r1"}]
+
+
+@pytest.mark.usefixtures("orchestrator")
+def test_a_server_that_does_not_show_what_was_done_fails_nothing_that_was(
+    orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in orchestrator.items():
+        monkeypatch.setenv(name, value)
+    import httpx
+
+    from flows import artifacts, weekly
+
+    def gone(**_: Any) -> None:
+        raise httpx.ConnectError("the server is gone")
+
+    for name in ("table", "image", "link", "markdown"):
+        monkeypatch.setattr(artifacts, f"create_{name}_artifact", gone)
+    ended = weekly.release(datasets[:1], releases=str(tmp_path / "releases"), health=0, return_state=True)
+    assert ended.is_completed()
+
+
+@pytest.mark.usefixtures("orchestrator")
+def test_a_check_that_does_not_end_is_given_up(
+    orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a repository's boundary catches, it is not this."""
+    for name, value in orchestrator.items():
+        monkeypatch.setenv(name, value)
+    import flows.recheck
+    from flows import weekly
+
+    def endless(*_: object, **__: object) -> None:
+        time.sleep(120)
+
+    monkeypatch.setattr(flows.recheck, "open_backend", endless)
+    assert (weekly.check_health.timeout_seconds, weekly.release.timeout_seconds) == (6 * 3600, 12 * 3600)
+    began = time.monotonic()
+    soon = weekly.check_health.with_options(timeout_seconds=5)
+    ended = soon(datasets, return_state=True)
+    assert (ended.name, time.monotonic() - began < 60) == ("TimedOut", True)
 
 
 @pytest.mark.usefixtures("orchestrator")
