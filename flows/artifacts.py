@@ -5,16 +5,23 @@ from __future__ import annotations
 import base64
 import html
 import logging
-from collections.abc import Iterator, Mapping
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
-from prefect.artifacts import create_image_artifact, create_link_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 
 from flows.progress import Silence, listener, listening
+from schemas.printable import printable
 
 if TYPE_CHECKING:
     from flows.pipeline import IngestResult
@@ -44,7 +51,7 @@ class RunLog:
 
     def fact(self, text: str) -> None:
         if not text.startswith(" "):  # details of the fact before it
-            self._facts.append(text)
+            self._facts.append(printable(text))
 
     def close(self) -> None:
         """Write down the stage that is under way."""
@@ -74,35 +81,61 @@ def publish_ingestion(result: IngestResult) -> None:
     ingestion = result.ingestion
     told = f"{ingestion.tasks} tasks from {ingestion.repo} at {ingestion.commit[:12]}"
     reasons = sorted({reason for counts in result.yields.values() for reason in counts})
-    create_table_artifact(
-        key="gymforge-yields",
-        table=[
+    show_table(
+        "gymforge-yields",
+        [
             {"strategy": strategy} | {reason: counts.get(reason, 0) for reason in reasons}
             for strategy, counts in result.yields.items()
         ],
-        description=told,
+        told,
     )
     if result.yields:
         accepted = {strategy: counts.get("accepted", 0) for strategy, counts in result.yields.items()}
-        create_image_artifact(key="gymforge-tasks", image_url=bars(accepted), description=f"{told}, by strategy")
-    _link(result.out)
+        show_bars("gymforge-tasks", accepted, f"{told}, by strategy")
+    show_folder("gymforge-dataset", result.out, "The dataset folder")
 
 
 def publish_refresh(result: RefreshResult) -> None:
     """What became of every repository of a list, as a table and a picture, and where the dataset is."""
-    create_table_artifact(
-        key="gymforge-repositories",
-        table=[one.model_dump(mode="json") for one in result.repositories],
-        description=result.told,
-    )
+    show_table("gymforge-repositories", [one.model_dump(mode="json") for one in result.repositories], result.told)
     tasks = {one.repo: one.tasks for one in result.repositories if one.repo}
     if tasks:
-        create_image_artifact(key="gymforge-tasks", image_url=bars(tasks), description="Tasks by repository")
-    _link(result.out)
+        show_bars("gymforge-tasks", tasks, "Tasks by repository")
+    show_folder("gymforge-dataset", result.out, "The dataset folder")
 
 
-def _link(folder: Path) -> None:
-    create_link_artifact(key="gymforge-dataset", link=folder.resolve().as_uri(), description="The dataset folder")
+def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
+    """A table on the run's page."""
+    with _only_shown(key):
+        create_table_artifact(key=key, table=[dict(row) for row in rows], description=description)
+
+
+def show_bars(key: str, counts: Mapping[str, int], description: str) -> None:
+    """A picture on the run's page."""
+    with _only_shown(key):
+        create_image_artifact(key=key, image_url=bars(counts), description=description)
+
+
+def show_link(key: str, link: str, description: str) -> None:
+    """A link on the run's page."""
+    with _only_shown(key):
+        create_link_artifact(key=key, link=link, description=description)
+
+
+def show_folder(key: str, folder: Path, description: str) -> None:
+    """Where a folder is, on the run's page: its machine and path, for the page is read on other machines."""
+    with _only_shown(key):
+        text = f"{description} on {platform.node()}: `{folder.resolve()}`"
+        create_markdown_artifact(key=key, markdown=text, description=description)
+
+
+@contextmanager
+def _only_shown(key: str) -> Iterator[None]:
+    """The work is done: whatever hinders a server from showing it (it is gone, say) is a warning."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - see above
+        get_run_logger().warning("%s is not on the run's page: %s: %s", key, type(error).__name__, error)
 
 
 def bars(counts: Mapping[str, int]) -> str:

@@ -11,6 +11,7 @@ import click
 from flows.commands import checking, giving, looking, making
 from flows.interrupt import INTERRUPTED, interruptible
 from schemas.errors import GymforgeError, StorageFailed
+from schemas.printable import printable
 
 _EXIT_CODES = """
 \b
@@ -30,7 +31,7 @@ Exit codes:
   12   a file of the dataset is damaged
   13   the hub cannot be reached, refuses, or does not hold what was sent
   14   what was to be published holds secrets or personal data
-  15   some of several repositories failed, or their time was up
+  15   some of several repositories failed or could not be checked, or their time was up
   130  interrupted; the same command goes on
 """
 
@@ -92,7 +93,7 @@ def _told(error: Exception) -> GymforgeError:
 
 
 def _complain(message: str) -> None:
-    click.echo(f"gymforge: {message}", err=True)
+    click.echo(f"gymforge: {printable(message)}", err=True)
 
 
 @click.group("gymforge", cls=_Group, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})

@@ -44,8 +44,7 @@ def deploy(prefect_file: Path) -> Deployed:
         )
     described = _read(prefect_file)
     require_server(server)
-    names = {one["work_pool"]["name"] for one in described if one.get("work_pool")}
-    made = _make_work_pools(sorted(names))
+    made = _make_work_pools(sorted({one["work_pool"]["name"] for one in described if one.get("work_pool")}))
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", prefect_file.name],
         cwd=prefect_file.resolve().parent,
@@ -70,8 +69,19 @@ def _read(prefect_file: Path) -> list[Mapping[str, Any]]:
             f"cannot read {prefect_file}: {error}. Copy prefect.yaml from the project and change it."
         ) from None
     described = content.get("deployments") if isinstance(content, dict) else None
-    if not described or not all(isinstance(one, dict) and "name" in one and "entrypoint" in one for one in described):
+    if (
+        not described
+        or not isinstance(described, list)
+        or not all(isinstance(one, dict) and {"name", "entrypoint"} <= one.keys() for one in described)
+    ):
         raise InvalidInput(f"{prefect_file} describes no deployment with a name and an entrypoint.")
+    for one in described:
+        pool = one.get("work_pool")
+        if pool and not (isinstance(pool, dict) and isinstance(pool.get("name"), str)):
+            raise InvalidInput(
+                f"{prefect_file}, deployment {one['name']}: work_pool is {pool!r}, and has to be a table with a name, "
+                "as in `work_pool: {name: gymforge}`."
+            )
     return list(described)
 
 
@@ -130,16 +140,26 @@ def _end_dead_runs() -> None:
         present = client.read_automations_by_name(REAPER)
     if not present:
         wanted.create()
+        return
+    # An earlier gymforge, or other parameters, may have made it; whether it is at work is the user's affair.
+    wanted.id, wanted.enabled = present[0].id, present[0].enabled
+    wanted.update()
 
 
 def _deployments(described: list[Mapping[str, Any]]) -> tuple[str, ...]:
-    """As the server has them: each must be there, or something was left out silently."""
-    from prefect.client.orchestration import get_client
+    """As the server has them: each must be there, or something was left out silently.
 
+    A deployment's name is only its own together with that of its flow, which its entrypoint decides.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+
+    wanted = {(str(one["name"]), str(one["entrypoint"])) for one in described}
+    chosen = DeploymentFilter(name=DeploymentFilterName(any_=sorted({name for name, _ in wanted})))
     with get_client(sync_client=True) as client:
-        found = {one.name: one for one in client.read_deployments()}
-        missing = sorted(str(one["name"]) for one in described if one["name"] not in found)
+        present = client.read_deployments(deployment_filter=chosen)
+        found = {(one.name, one.entrypoint): one for one in present}
+        missing = sorted(name for name, entrypoint in wanted if (name, entrypoint) not in found)
         if missing:
             raise GymforgeError(f"Prefect said nothing, and did not register {', '.join(missing)}. Look at the file.")
-        chosen = [found[one["name"]] for one in described]
-        return tuple(sorted(f"{client.read_flow(one.flow_id).name}/{one.name}" for one in chosen))
+        return tuple(sorted(f"{client.read_flow(found[one].flow_id).name}/{one[0]}" for one in wanted))

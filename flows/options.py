@@ -1,11 +1,16 @@
 """Options and arguments that several commands share, and how they print for machines."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from schemas.printable import STEERING
+
+MOST_HOURS = 24 * 365
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,7 +27,18 @@ class _Score(click.FloatRange):
         return float(number)
 
 
+class _Hours(click.FloatRange):
+    """A number of hours that ends; click takes "nan" and "inf" for one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number of hours.", param, ctx)
+        return float(number)
+
+
 SCORE = _Score(0, 1)
+HOURS = _Hours(min=0, max=MOST_HOURS, min_open=True)
 DATASET = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 SANDBOX = click.option(
     "--sandbox",
@@ -30,6 +46,13 @@ SANDBOX = click.option(
     default="auto",
     show_default=True,
     help="Where untrusted code runs; auto takes Docker when its engine answers.",
+)
+RERUN_SANDBOX = click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "docker", "local"]),
+    default="auto",
+    show_default=True,
+    help="Where tasks run again; auto takes the kind in which they were made.",
 )
 WORKERS = click.option(
     "--workers",
@@ -45,5 +68,6 @@ def is_debug(ctx: click.Context) -> bool:
 
 
 def print_json(value: object) -> None:
-    """Print JSON for machines."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print JSON for machines; what steers a terminal is escaped, as JSON does it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))

@@ -36,7 +36,7 @@ def start_server(home: Path) -> Iterator[Callable[[], None]]:
     """
     port = _free_port()
     home.mkdir(parents=True, exist_ok=True)
-    log = home / "server.log"
+    log = home / f"server-{os.getpid()}.log"  # other commands have servers of their own there
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
@@ -52,9 +52,18 @@ def start_server(home: Path) -> Iterator[Callable[[], None]]:
             preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - no thread has been started yet
         )
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    answered = False
+
+    def wait() -> None:
+        nonlocal answered
+        _wait_for(process, port, log)
+        answered = True
+
     try:
-        yield lambda: _wait_for(process, port, log)
+        yield wait
     finally:
+        if answered:
+            log.unlink(missing_ok=True)  # else the message names it
         del os.environ["PREFECT_API_URL"]
         process.terminate()
         try:

@@ -12,12 +12,14 @@ from prefect.states import Completed
 
 from flows.artifacts import publish_refresh
 from flows.ingest import ingest_repository
+from flows.options import MOST_HOURS
 from flows.pipeline import IngestResult
 from flows.progress import listener
 from flows.repositories import Repository, read_repositories
 from flows.settings import IngestSettings, default_workers
-from schemas.errors import GymforgeError, Unfinished
+from schemas.errors import GymforgeError, InvalidInput, Unfinished
 from schemas.model import Model
+from schemas.printable import printable
 
 _HOUR_S = 3600.0
 
@@ -64,6 +66,15 @@ class RefreshResult(Model):
         return ", ".join(f"{counts[status]} {status}" for status in OutcomeStatus if counts[status])
 
 
+class NothingIngested(Unfinished):
+    """None of a list's repositories could be ingested."""
+
+    def __init__(self, message: str, result: RefreshResult) -> None:
+        super().__init__(message)
+        self.result = result
+        """What became of each."""
+
+
 @flow(name="refresh", flow_run_name="{repositories}")
 def refresh(
     repositories: str,
@@ -92,9 +103,11 @@ def refresh(
         hours: for each repository, after which the next one's turn comes.
 
     Raises:
-        InvalidInput: the list cannot be read.
-        Unfinished: none of the repositories could be ingested.
+        InvalidInput: the list cannot be read, or `hours` is no time.
+        NothingIngested: none of the repositories could be ingested.
     """
+    if hours is not None and not 0 < hours <= MOST_HOURS:
+        raise InvalidInput(f"hours is {hours}; it is a number of hours up to {MOST_HOURS}.")
     chosen = read_repositories(repositories, where=where)
     common = {"out": Path(out), "sandbox": sandbox, "workers": workers or default_workers(), "seed": seed}
     found: list[RepositoryOutcome] = []
@@ -115,7 +128,8 @@ def refresh(
     publish_refresh(result)
     failed = [one.source for one in found if one.status is OutcomeStatus.FAILED]
     if len(failed) == len(found):
-        raise Unfinished(f"None of {len(found)} repositories could be ingested. The first: {found[0].message}")
+        told = f"None of {len(found)} repositories could be ingested. The first: {found[0].message}"
+        raise NothingIngested(told, result)
     if not failed:
         return Completed(message=result.told, data=result)
     return Completed(name="CompletedWithFailures", message=f"{result.told}: {', '.join(failed)}", data=result)
@@ -126,6 +140,7 @@ def _ingest(one: Repository, settings: IngestSettings) -> RepositoryOutcome:
     started = monotonic()
     status, message = OutcomeStatus.FAILED, ""
     try:
+        _refuse_unknown_place(one.source)
         result: IngestResult = ingest_repository(settings)
     except Unfinished as error:
         status, message = OutcomeStatus.UNFINISHED, str(error)
@@ -133,7 +148,7 @@ def _ingest(one: Repository, settings: IngestSettings) -> RepositoryOutcome:
         message = str(error)
     except Exception as error:  # noqa: BLE001 - see above
         message = f"Unforeseen {type(error).__name__}: {error}"
-        get_run_logger().error("%s: %s", one.source, traceback.format_exc())
+        get_run_logger().error("%s", printable(f"{one.source}: {traceback.format_exc()}"))
     else:
         return RepositoryOutcome(
             source=one.source,
@@ -148,7 +163,15 @@ def _ingest(one: Repository, settings: IngestSettings) -> RepositoryOutcome:
     return RepositoryOutcome(source=one.source, status=status, seconds=round(monotonic() - started, 1), message=message)
 
 
+def _refuse_unknown_place(source: str) -> None:
+    if source.startswith("local/"):  # as a dataset names what was no URL
+        raise InvalidInput(
+            "it was ingested from a folder or a file, and the dataset does not say where that is. Name the place in a "
+            "list, or give it to `gymforge ingest`."
+        )
+
+
 def _say(text: str) -> None:
     """On the terminal and in the run's log, whichever there is."""
     listener().fact(text)
-    get_run_logger().info(text)
+    get_run_logger().info("%s", printable(text))

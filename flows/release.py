@@ -18,6 +18,7 @@ from schemas.model import Model
 from schemas.tasks import RejectedCandidate
 from storage.durable import require_usable
 from storage.layout import DatasetLayout
+from storage.lock import locked
 from storage.manifest import gymforge_version, open_for_reading, write_manifest
 from task_registry import Registry
 from task_registry.gates import GATES, Facts, Finding, GateSettings, gate, not_asked
@@ -97,16 +98,21 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
 
     Raises:
         InvalidInput: the folder is there already.
-        DatasetError, DatasetDamaged: a dataset cannot be read, or is a release already.
+        DatasetError: another process makes it. Or a dataset cannot be read (DatasetDamaged), or is a release already.
         MissingExtra: a library that a gate needs is not installed.
         StorageFailed: the file system refuses.
     """
+    out = settings.out.resolve()
+    require_usable(out.parent, instead="name another folder with --out")
+    with locked(out.with_name(f".{out.name}.lock"), held=f"{out} is being made by"):
+        return _make(settings, out)
+
+
+def _make(settings: ReleaseSettings, out: Path) -> ShardManifest:
     from storage.release import Source, write_dropped, write_release
 
-    out = settings.out.resolve()
     if out.exists():
         raise InvalidInput(f"{out} is there already, and releases are never changed. Name a new folder with --out.")
-    require_usable(out.parent, instead="name another folder with --out")
     for dataset in settings.datasets:
         if "://" not in dataset:
             open_for_reading(Path(dataset))
@@ -165,6 +171,7 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
 
 
 def _check_health(settings: ReleaseSettings) -> None:
+    """Run tasks again where that can be done; a release needs none of it, and says how many were checked."""
     for dataset in settings.datasets if settings.health else ():
         try:
             outcome = verify_dataset(
@@ -175,10 +182,13 @@ def _check_health(settings: ReleaseSettings) -> None:
                 workers=settings.workers,
                 record=True,
             )
-        except InvalidInput as error:
-            told = f"Tasks of {dataset} cannot be run again ({error}). `gymforge verify --record` has more options; "
-            raise InvalidInput(f"{told}--health 0 leaves it out.") from error
-        listener().fact(f"{dataset}: {outcome.verified} tasks run again, {len(outcome.disagreeing)} do not hold")
+        except GymforgeError as error:
+            listener().fact(f"{dataset}: no task could be run again: {error}")
+            continue
+        unchecked = f", {outcome.left_over} could not be run again" if outcome.unchecked else ""
+        listener().fact(
+            f"{dataset}: {outcome.verified} tasks run again, {len(outcome.disagreeing)} do not hold{unchecked}"
+        )
 
 
 def _ask_gates(facts: Sequence[Facts], asked: Sequence[str], settings: GateSettings) -> Mapping[str, _Dropped]:

@@ -53,42 +53,50 @@ def _of_file(path: Path) -> list[Repository]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         rows = _toml_rows(text, path) if path.suffix == ".toml" else _csv_rows(text, path)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInput(f"cannot read {path}: {error}. {_NEXT}") from None
     found = []
-    for number, row in enumerate(rows, start=1):
+    for where, row in rows:
         try:
             one = Repository.model_validate(row)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(map(str, first["loc"]))
-            raise InvalidInput(f"{path}, repository {number}, {field}: {first['msg']}. {_NEXT}") from None
+            named = f" ({row['source']})" if isinstance(row.get("source"), str) else ""
+            raise InvalidInput(f"{path}, {where}{named}, {field}: {first['msg']}. {_NEXT}") from None
         found.append(_beside(path, one))
     return found
 
 
-def _toml_rows(text: str, path: Path) -> Iterable[Mapping[str, Any]]:
+def _toml_rows(text: str, path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Each with where it stands."""
     content = tomllib.loads(text)
     unknown = sorted(set(content) - {"defaults", "repository"})
     defaults, rows = content.get("defaults", {}), content.get("repository", [])
     if unknown or not isinstance(defaults, dict) or not isinstance(rows, list):
         told = f"it has {unknown[0]!r}" if unknown else "one of them is something else"
         raise InvalidInput(f"{path} may hold a table [defaults] and tables [[repository]]; {told}. {_NEXT}")
-    return [{**defaults, **row} if isinstance(row, dict) else {"source": row} for row in rows]
-
-
-def _csv_rows(text: str, path: Path) -> Iterable[Mapping[str, Any]]:
-    rows = csv.DictReader(text.splitlines(), strict=True)
-    if "source" not in (rows.fieldnames or ()):
-        raise InvalidInput(f"{path} has no column `source` in its first line. {_NEXT}")
     return [
-        {
-            str(name): value.split() if name == "strategies" else value
-            for name, value in row.items()
-            if value not in (None, "")
-        }
-        for row in rows
+        (f"repository {number}", {**defaults, **row} if isinstance(row, dict) else {"source": row})
+        for number, row in enumerate(rows, start=1)
     ]
+
+
+def _csv_rows(text: str, path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Each with where it stands."""
+    rows = csv.DictReader(text.splitlines(), strict=True)
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    try:
+        if "source" not in (rows.fieldnames or ()):
+            raise InvalidInput(f"{path} has no column `source` in its first line. {_NEXT}")
+        for row in rows:
+            filled = {name: value for name, value in row.items() if value not in (None, "")}
+            if isinstance(filled.get("strategies"), str):
+                filled["strategies"] = filled["strategies"].split()
+            found.append((f"line {rows.line_num}", {str(name): value for name, value in filled.items()}))
+    except csv.Error as error:
+        raise InvalidInput(f"cannot read {path}, line {rows.reader.line_num}: {error}. {_NEXT}") from None
+    return found
 
 
 def _beside(path: Path, one: Repository) -> Repository:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from schemas.errors import InvalidInput
 from storage.durable import require_usable
@@ -16,6 +17,8 @@ if TYPE_CHECKING:  # the pipeline is imported with the flow, after Prefect's set
     from flows.settings import IngestSettings
 
 Result = TypeVar("Result")
+_ASKS_WHO = (401, 403)
+_PREFECT = "3"
 
 
 def run_ingestion(settings: IngestSettings, *, debug: bool) -> IngestResult:
@@ -30,12 +33,21 @@ def run_ingestion(settings: IngestSettings, *, debug: bool) -> IngestResult:
 
 
 def run_refresh(repositories: str, *, cache_dir: Path, debug: bool, **parameters: Any) -> RefreshResult:
-    """Ingest a list of repositories; raises what the flow does, and what `_run` does."""
+    """Ingest a list of repositories; raises what the flow does, and what `_run` does.
+
+    Where none could be ingested, the result says so, for each with its reason.
+    """
 
     def load() -> Callable[[], RefreshResult]:
-        from flows.refresh import refresh
+        from flows.refresh import NothingIngested, refresh
 
-        return lambda: refresh(repositories, **parameters)
+        def call() -> RefreshResult:
+            try:
+                return cast("RefreshResult", refresh(repositories, **parameters))
+            except NothingIngested as error:
+                return error.result
+
+        return call
 
     return _run(load, cache_dir=cache_dir, debug=debug)
 
@@ -81,9 +93,25 @@ def require_server(url: str) -> None:
     import httpx
 
     try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=30)
+        answer = httpx.get(f"{url.rstrip('/')}/admin/version", timeout=30)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _no_server(url, str(error)) from error
+    if answer.status_code in _ASKS_WHO:  # Prefect's client has the user's key; this question has none
+        return
+    if not answer.is_success:
+        raise _no_server(url, f"but something that answers {answer.status_code}")
+    version = re.fullmatch(r'"(\d+)\.[^"]*"', answer.text.strip())
+    if version is None:
+        raise _no_server(url, "but something else")
+    if version[1] != _PREFECT:
         raise InvalidInput(
-            f"PREFECT_API_URL is {url}, and no Prefect server answers there ({error}). Start it, correct the address "
-            "(it ends with /api), or unset the variable: gymforge starts a server of its own then."
-        ) from error
+            f"PREFECT_API_URL is {url}, where a Prefect server {answer.text.strip()} answers; gymforge needs "
+            f"{_PREFECT}. Start one of that version, or unset the variable: gymforge starts a server of its own then."
+        )
+
+
+def _no_server(url: str, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"PREFECT_API_URL is {url}, and no Prefect server answers there ({what}). Start it, correct the address "
+        "(it ends with /api), or unset the variable: gymforge starts a server of its own then."
+    )

@@ -6,22 +6,24 @@ import shutil
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.segment import Segment
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.tree import Tree
 
 from flows.progress import Silence, listening
 from schemas.manifest import FastPathAudit, ShardManifest
+from schemas.printable import printable
 from schemas.tasks import EditTarget, TaskInstance
 from task_registry.splits import Splits
 from validation.sandbox.select import Probe, ProbeStatus
@@ -38,8 +40,15 @@ if TYPE_CHECKING:  # a screen needs none of the machinery whose results it shows
 SHOWN_TESTS = 8
 
 
-class _PipeConsole(Console):
-    """Leaves a reader that has gone (`| head`) to the command line, where rich would end the process with 1."""
+class _Console(Console):
+    """Leaves a reader that has gone (`| head`) to the command line, where rich would end the process with 1.
+
+    Whatever is shown, here and nowhere else loses its power over the terminal: names, patches and logs are strangers'.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
     def on_broken_pipe(self) -> None:
         raise  # noqa: PLE0704 - rich calls this while it handles the BrokenPipeError
@@ -47,7 +56,7 @@ class _PipeConsole(Console):
 
 def _console() -> Console:
     width = None if sys.stdout.isatty() else max(shutil.get_terminal_size((140, 24)).columns, 140)
-    return _PipeConsole(width=width, highlight=False, emoji=False)
+    return _Console(width=width, highlight=False, emoji=False)
 
 
 class _Bar:
@@ -97,7 +106,7 @@ def open_progress(*, quiet: bool) -> Iterator[None]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with RichProgress(*columns, console=Console(stderr=True, highlight=False)) as progress:
+    with RichProgress(*columns, console=_Console(stderr=True, highlight=False)) as progress:
         bar = _Bar(progress)
         with listening(bar):
             yield
@@ -180,6 +189,9 @@ def show_release(folder: Path, manifest: ShardManifest) -> None:
         console.print(f"{gate}: {told}", highlight=False)
     for gate, why in release.not_checked.items():
         console.print(f"{gate}: not checked, {why}", highlight=False)
+    if release.checked:
+        every = sum(release.tasks.values()) + sum(sum(reasons.values()) for reasons in release.dropped.values())
+        console.print(f"run again since they were made: {release.checked} of {every} tasks", highlight=False)
 
 
 def show_publication(publication: Publication) -> None:
@@ -292,9 +304,13 @@ def show_verification(outcome: VerificationOutcome) -> None:
         console.print(f"[red]{escape(instance_id)}[/red]: {len(findings)} findings")
         for finding in findings[:SHOWN_TESTS]:
             console.print(f"  {escape(finding)}", soft_wrap=True)
-    console.print(
-        f"{outcome.verified} tasks verified in the {outcome.sandbox} sandbox, {len(outcome.disagreeing)} disagree."
-    )
+    for one in outcome.unchecked:
+        console.print(
+            f"{escape(one.repo)} at {one.commit[:12]}: {len(one.ids)} tasks not checked: {escape(one.reason)}",
+            soft_wrap=True,
+        )
+    where = f" in the {outcome.sandbox} sandbox" if outcome.sandbox else ""
+    console.print(f"{outcome.verified} tasks verified{where}, {len(outcome.disagreeing)} disagree.")
 
 
 def show_probes(probes: Sequence[Probe]) -> None:

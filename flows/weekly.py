@@ -6,55 +6,75 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime, task
-from prefect.artifacts import create_image_artifact, create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from flows.artifacts import bars, run_log
+from flows.artifacts import run_log, show_bars, show_folder, show_link, show_table
 from flows.ingest import is_transient
 from flows.publish import Publication, publish_release
+from flows.recheck import told
 from flows.release import ReleaseSettings, make_release
 from flows.reverify import verify_dataset
 from flows.settings import default_workers
-from schemas.errors import VerificationFailed
+from schemas.errors import Unfinished, VerificationFailed
 from schemas.manifest import Release, ShardManifest
 from storage.layout import DatasetLayout
 from storage.manifest import read_manifest
 from task_registry import Registry
 from task_registry.gates import GateSettings
+from task_registry.gates.health import in_quarantine
+
+CHECK_LIMIT_S = 6 * 3600
+RELEASE_LIMIT_S = 12 * 3600
+"""After which a run is given up: what it holds up is worth more than its end. What was found is kept."""
 
 
-@flow(name="check-health")
+@flow(name="check-health", timeout_seconds=CHECK_LIMIT_S)
 def check_health(datasets: list[str], *, sample: int = 20, sandbox: str = "auto", workers: int | None = None) -> Any:
     """Run a sample of each dataset's tasks again, the least checked first, and keep what they gave.
 
+    What cannot be checked (an environment that cannot be had, say) is told, and stops nothing else.
+
     Raises:
         VerificationFailed: some do not hold; they are in the history, and stay out of releases.
+        Unfinished: nothing could be checked.
     """
-    rows = []
+    rows: list[dict[str, str]] = []
     with run_log():
         for dataset in datasets:
-            outcome = verify_dataset(
-                Path(dataset),
-                sample=sample,
-                sandbox=sandbox,
-                source=None,
-                workers=workers or default_workers(),
-                record=True,
-            )
-            rows += [
-                {"dataset": dataset, "instance_id": one, "against": "; ".join(outcome.disagreeing.get(one, ()))}
-                for one in outcome.ids
-            ]
+            try:
+                outcome = verify_dataset(
+                    Path(dataset),
+                    sample=sample,
+                    sandbox=sandbox,
+                    source=None,
+                    workers=workers or default_workers(),
+                    record=True,
+                )
+            except Exception as error:  # noqa: BLE001 - a dataset's boundary: its failure is told, and stops no other
+                get_run_logger().warning("%s could not be checked: %s", dataset, told(error))
+                rows.append(_row(dataset, "", unchecked=told(error)))
+                continue
+            rows += [_row(dataset, one, against="; ".join(outcome.disagreeing.get(one, ()))) for one in outcome.ids]
+            rows += [_row(dataset, one, unchecked=of.reason) for of in outcome.unchecked for one in of.ids]
     failed = [row["instance_id"] for row in rows if row["against"]]
-    told = f"{len(rows)} tasks run again, {len(failed)} do not hold"
-    create_table_artifact(key="gymforge-health", table=rows, description=told)
+    unchecked = [row for row in rows if row["not checked"]]
+    summary = f"{len(rows) - len(unchecked)} tasks run again, {len(failed)} do not hold"
+    if unchecked:
+        summary += f", {len(unchecked)} could not be checked"
+    show_table("gymforge-health", rows, summary)
     if failed:
-        raise VerificationFailed(f"{told}: {', '.join(failed[:10])}. Releases leave them out.")
-    return Completed(message=told)
+        raise VerificationFailed(f"{summary}: {', '.join(failed[:10])}. Releases leave them out.")
+    if unchecked and len(unchecked) == len(rows):
+        raise Unfinished(f"{summary}. The first: {unchecked[0]['not checked']}")
+    return Completed(name="CompletedWithFailures" if unchecked else "Completed", message=summary)
 
 
-@flow(name="release")
+def _row(dataset: str, instance_id: str, *, against: str = "", unchecked: str = "") -> dict[str, str]:
+    return {"dataset": dataset, "instance_id": instance_id, "against": against, "not checked": unchecked}
+
+
+@flow(name="release", timeout_seconds=RELEASE_LIMIT_S)
 def release(
     datasets: list[str],
     *,
@@ -119,7 +139,7 @@ def _unchanged(releases: Path, datasets: list[str]) -> Path | None:
     """The newest release that was made of what the datasets hold now, where all of it still holds."""
     registry = Registry.open(*datasets)
     sources = tuple(sorted(registry.versions.values()))
-    failed = {name for name, checks in registry.checks().items() if not all(one.holds for one in checks)}
+    failed = {name for name, checks in registry.checks().items() if in_quarantine(checks)}
     for path in sorted(releases.glob("????-??-??*"), reverse=True):
         made = read_manifest(DatasetLayout(path)).release if DatasetLayout(path).manifest.exists() else None
         if made is not None and made.sources == sources:
@@ -142,8 +162,11 @@ def _show(out: Path, made: Release, published: Publication | None) -> None:
     rows += [
         {"gate": gate, "reason": f"not checked: {why}", "tasks left out": 0} for gate, why in made.not_checked.items()
     ]
-    create_table_artifact(key="gymforge-gates", table=rows, description=f"{sum(made.tasks.values())} tasks in {out}")
-    create_image_artifact(key="gymforge-splits", image_url=bars(made.tasks), description="Tasks by split")
-    where = published.url if published else out.resolve().as_uri()
-    create_link_artifact(key="gymforge-release", link=where, description="The release")
-    get_run_logger().info("%s tasks in %s", sum(made.tasks.values()), where)
+    summary = f"{sum(made.tasks.values())} tasks in {out}"
+    show_table("gymforge-gates", rows, summary)
+    show_bars("gymforge-splits", made.tasks, "Tasks by split")
+    if published:
+        show_link("gymforge-release", published.url, "The release")
+    else:
+        show_folder("gymforge-release", out, "The release")
+    get_run_logger().info("%s, run again since they were made: %s", summary, made.checked)

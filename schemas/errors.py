@@ -22,14 +22,19 @@
 
 from typing import ClassVar
 
+from schemas.printable import printable
+
 
 class GymforgeError(Exception):
-    """Root of all errors that gymforge raises on purpose."""
+    """Root of all errors that gymforge raises on purpose.
+
+    Messages hold what servers and repositories said, and reach terminals and logs by many ways: made printable here.
+    """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.transient = transient
         """Whether the same call may succeed a little later (a dropped connection, say); flows retry these alone."""
 

@@ -6,7 +6,7 @@ from schemas.model import Model
 
 
 class HealthCheck(Model):
-    """One task, run again once."""
+    """One task, run again; a second time where it did not hold in the first, and kept only where both agree."""
 
     instance_id: str
     checked_at: datetime

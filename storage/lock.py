@@ -49,9 +49,9 @@ def refuse_held(lock: Path, *, held: str) -> None:
     except OSError:
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise _refusal(descriptor, held) from None
+        with refusals_named(lock):
+            if not _take(descriptor, fcntl.LOCK_SH):
+                raise _refusal(descriptor, held)
     finally:
         os.close(descriptor)
 
@@ -92,18 +92,36 @@ def _take_lock(lock: Path, held: str, *, give_up_at: float) -> int:
                 descriptor = _open_lock(lock, os.O_RDWR | os.O_CREAT)
             except FileNotFoundError:
                 continue  # its last owner took the folder away between our two calls
+        taken = False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), lock.stat()):
-                os.ftruncate(descriptor, 0)
-                return descriptor
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            refusal = _refusal(descriptor, held)
-            os.close(descriptor)
-            if time.monotonic() >= give_up_at:
-                raise refusal from None
-            time.sleep(_LOOK_EVERY_S)
-            continue
-        os.close(descriptor)  # its last owner took the file away between our two calls: begin again
+            with refusals_named(lock):
+                if not _take(descriptor, fcntl.LOCK_EX):
+                    if time.monotonic() >= give_up_at:
+                        raise _refusal(descriptor, held)
+                    time.sleep(_LOOK_EVERY_S)
+                elif _is_at(lock, descriptor):
+                    os.ftruncate(descriptor, 0)
+                    taken = True
+        finally:
+            if not taken:
+                os.close(descriptor)
+        if taken:
+            return descriptor
+        # Somebody holds it; or its last owner took the file away between our two calls. Begin again.
+
+
+def _take(descriptor: int, how: int) -> bool:
+    """Take the lock, if nobody holds it."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(lock: Path, descriptor: int) -> bool:
+    """Whether the open file is the one that lies there."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), lock.stat())
+    except FileNotFoundError:
+        return False

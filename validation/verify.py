@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from schemas.errors import SandboxFailed
+from schemas.errors import BaselineFailed, SandboxFailed
 from schemas.tasks import TaskInstance
 from validation.junit import JunitResult, TestAddress, address_of, gravest, read_junit
 from validation.sandbox.protocol import ENV_DIR, TESTBED, Limits, Sandbox, SandboxBackend
@@ -96,6 +96,20 @@ class Verifier:
             task.instance_id, compare(task, clean=self.clean, bugged=bugged, unrecorded=self._unrecorded)
         )
 
+    def require_baseline(self, task: TaskInstance) -> None:
+        """See that the clean tree passes here what the task records; where it does not, that says nothing of the task.
+
+        Raises:
+            BaselineFailed: a recorded test does not pass on the clean tree, or not each time.
+        """
+        lacking = sorted(not_passing(task, clean=self.clean, unrecorded=self._unrecorded))
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if lacking[1:] else ""
+            raise BaselineFailed(
+                f"the clean tree is not what it was: {'.'.join(lacking[0])}{more} passed when the tasks were made, and "
+                "not now. Is the machine busy, or does the suite depend on the date or on something that has gone?"
+            )
+
     def _bugged_files(self, task: TaskInstance) -> Mapping[str, bytes]:
         """The changed files with the bug; checks on the way that `patch` takes them back, byte for byte."""
         paths = tuple(sorted({target.path for target in task.edit_targets}))
@@ -174,7 +188,7 @@ def compare(
     pass_to_pass = set(map(address_of, task.PASS_TO_PASS))
     ever_passing = passing(clean) - unrecorded
     findings = [
-        ("fails with the fix applied", (fail_to_pass | pass_to_pass) - ever_passing),
+        ("fails with the fix applied", not_passing(task, clean=clean, unrecorded=unrecorded)),
         ("is recorded as failing and does not fail with the bug", fail_to_pass - failing(ever_passing, bugged)),
         (
             "fails with the bug and is not recorded",
@@ -186,6 +200,11 @@ def compare(
         ),
     ]
     return tuple(f"{'.'.join(address)} {what}" for what, addresses in findings for address in sorted(addresses))
+
+
+def not_passing(task: TaskInstance, *, clean: Results, unrecorded: frozenset[TestAddress]) -> frozenset[TestAddress]:
+    """Tests that the task records and that do not pass on the clean tree."""
+    return frozenset(map(address_of, (*task.FAIL_TO_PASS, *task.PASS_TO_PASS))) - (passing(clean) - unrecorded)
 
 
 def unexpected_failures(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flows.options import DATASET, SANDBOX, WORKERS, json_option, print_json
+from flows.options import DATASET, RERUN_SANDBOX, WORKERS, json_option, print_json
 
 
 @click.command()
@@ -50,7 +50,7 @@ from flows.options import DATASET, SANDBOX, WORKERS, json_option, print_json
     show_default=True,
     help="Tasks of each dataset to run again before, the least checked first; what does not hold stays out for good.",
 )
-@SANDBOX
+@RERUN_SANDBOX
 @WORKERS
 @json_option
 def release(

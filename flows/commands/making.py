@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flows.options import SANDBOX, WORKERS, is_debug, json_option, print_json
+from flows.options import HOURS, SANDBOX, WORKERS, is_debug, json_option, print_json
 from flows.run import run_ingestion, run_refresh
 from schemas.errors import InvalidInput, Unfinished
 
@@ -80,9 +80,7 @@ def ingest(
 @click.option("--max-tasks", type=click.IntRange(min=1), help="Of each repository, where LIST says nothing else.")
 @WORKERS
 @click.option("--seed", type=click.IntRange(-(2**63), 2**63 - 1), default=0, help="Same seed, same shards.")
-@click.option(
-    "--hours", type=click.FloatRange(min=0, min_open=True), help="At most so long for each; the next run goes on."
-)
+@click.option("--hours", type=HOURS, help="At most so long for each; the next run goes on.")
 @json_option
 @click.pass_context
 def refresh(ctx: click.Context, /, repositories: str, *, as_json: bool, out: Path, **options: Any) -> None:

@@ -1,8 +1,13 @@
-"""Keep out tasks that did not hold when they were run again, once and for all: quarantine, with its history."""
+"""Keep out tasks that did not hold when they were run again, until they have held several times in a row since."""
 
 from collections.abc import Mapping, Sequence
 
+from schemas.health import HealthCheck
 from task_registry.gates.gate import Facts, Finding, GateSettings
+
+RECOVERY = 5
+"""A task whose last so many checks all hold is out of quarantine. One that fails in one run of three, say, is seen to
+do so twice in a row, as a check asks, in one check of nine."""
 
 
 def check(tasks: Sequence[Facts], settings: GateSettings) -> Mapping[str, Finding]:
@@ -10,8 +15,8 @@ def check(tasks: Sequence[Facts], settings: GateSettings) -> Mapping[str, Findin
     del settings
     found = {}
     for task in tasks:
-        against = [one for one in task.checks if not one.holds]
-        if against:
+        if in_quarantine(task.checks):
+            against = [one for one in task.checks if not one.holds]
             reason = "flaky" if len(against) < len(task.checks) else "broken"
             last = against[-1]
             detail = (
@@ -20,3 +25,8 @@ def check(tasks: Sequence[Facts], settings: GateSettings) -> Mapping[str, Findin
             )
             found[task.instance_id] = Finding(reason, detail)
     return found
+
+
+def in_quarantine(checks: Sequence[HealthCheck]) -> bool:
+    """Whether one of a task's last checks speaks against it; `checks` are its own, oldest first."""
+    return not all(one.holds for one in checks[-RECOVERY:])

@@ -2,17 +2,19 @@
 
 import errno
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from flows.cli import _told
+from flows.run import require_server
 from flows.statistics import _run_record
-from schemas.errors import DatasetDamaged
+from schemas.errors import DatasetDamaged, InvalidInput
 from schemas.tasks import TaskInstance
 
 ROOT = Path(__file__).parents[2]
@@ -372,6 +374,46 @@ def test_a_run_record_that_is_no_file_is_damage(tmp_path: Path, kind: str) -> No
 def test_an_argument_that_is_no_text_is_refused(gymforge, command: str) -> None:
     ran = gymforge(command, "\udcff")
     assert (ran.code, "no UTF-8 text" in ran.err, "Traceback" in ran.err) == (2, True, False), ran
+
+
+@pytest.mark.parametrize("hours", ["nan", "inf", "-1", "0", "1e9", "x"])
+def test_a_number_of_hours_that_is_none_is_refused(gymforge, tmp_path: Path, hours: str) -> None:
+    ran = gymforge("refresh", tmp_path / "list.csv", "--hours", hours)
+    assert (ran.code, "--hours" in ran.err, "Traceback" in ran.err) == (2, True, False), ran
+
+
+def _answering(text: bytes, status: int) -> type[BaseHTTPRequestHandler]:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Answers
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "told"),
+    [
+        (b"<html>", 200, "no Prefect server answers there (but something else)"),
+        (b"true", 404, "no Prefect server answers there (but something that answers 404)"),
+        (b'"2.20.1"', 200, 'a Prefect server "2.20.1" answers; gymforge needs 3'),
+        (b'"3.8.8"', 200, ""),
+        (b"who are you", 401, ""),
+    ],
+)
+def test_only_a_prefect_server_is_taken_for_one(text: bytes, status: int, told: str) -> None:
+    with HTTPServer(("127.0.0.1", 0), _answering(text, status)) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        if not told:
+            require_server(url)
+            return
+        with pytest.raises(InvalidInput, match=re.escape(told)):
+            require_server(url)
 
 
 @pytest.mark.parametrize("score", ["nan", "-1", "2", "x"])

@@ -22,13 +22,14 @@ from storage.manifest import read_manifest
 ROOT = Path(__file__).parents[2]
 SAMPLE = str(ROOT / "examples" / "tinystats.bundle")
 PREFECT = (sys.executable, "-m", "prefect")
-SOON = "import flows.deploy; flows.deploy.SILENCE_S = 90"
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
 
 class Server(NamedTuple):
     url: str
     environment: Mapping[str, str]
+    restart: Callable[[], None]
+    """Kill it, and start it again."""
 
     def ask(self, path: str, **body: Any) -> Any:
         answer = httpx.post(f"{self.url}/{path}", json=body, trust_env=False)
@@ -53,6 +54,8 @@ def eventually(what: Callable[[], Any], *, within_s: float, every_s: float = 0.5
 def server(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterator[Server]:
     """A whole server, with its scheduler and what acts on events, as `prefect server start` makes it."""
     home = tmp_path_factory.mktemp("server")
+    compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
+    leases = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -67,30 +70,43 @@ def server(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iter
         "DO_NOT_TRACK": "1",
         "GYMFORGE_CACHE_DIR": str(shared_cache),
         "PYTHONPATH": str(ROOT),
+        leases: compose["services"]["server"]["environment"][leases],
     }
-    log = (home / "server.log").open("wb")
-    process = subprocess.Popen(
-        [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-        env=environment,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    started: list[subprocess.Popen[bytes]] = []
 
-    def answers() -> bool:
-        assert process.poll() is None, (home / "server.log").read_text()
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/api/health", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
+    def stop() -> None:
+        os.killpg(started[-1].pid, signal.SIGKILL)
+        started[-1].wait()
+
+    def start() -> None:
+        with (home / "server.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        started.append(process)
+
+        def answers() -> bool:
+            assert process.poll() is None, (home / "server.log").read_text()
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}/api/health", trust_env=False).is_success
+            except httpx.TransportError:
+                return False
+
+        eventually(answers, within_s=120)
+
+    def restart() -> None:
+        stop()
+        start()
 
     try:
-        eventually(answers, within_s=120)
-        yield Server(f"http://127.0.0.1:{port}/api", environment)
+        start()
+        yield Server(f"http://127.0.0.1:{port}/api", environment, restart)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        log.close()
+        stop()
 
 
 @pytest.fixture
@@ -100,8 +116,8 @@ def start_worker(server: Server, tmp_path: Path) -> Iterator[Callable[[], "subpr
     def start() -> "subprocess.Popen[bytes]":
         with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [*PREFECT, "worker", "start", "--pool", "gymforge"],
-                env=server.environment,
+                [*PREFECT, "worker", "start", "--pool", "gymforge", "--limit", "1"],
+                env={**server.environment, "PYTHONPATH": f"{ROOT}:{tmp_path}"},
                 cwd=tmp_path,
                 stdout=log,
                 stderr=log,
@@ -127,12 +143,13 @@ def kill_all(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def deploy(server: Server, folder: Path) -> dict[str, Any]:
+def deploy(server: Server, folder: Path, *, silence_s: int = 90) -> dict[str, Any]:
+    # A run that is silent for a minute and a half is dead here, or the test would take half an hour.
+    soon = f"import flows.deploy; flows.deploy.SILENCE_S = {silence_s}"
     done = subprocess.run(
-        # A run that is silent for a minute and a half is dead here, or the test would take half an hour.
-        [sys.executable, "-c", f"{SOON}; from flows.entry import main; main()", "deploy", "--json"],
+        [sys.executable, "-c", f"{soon}; from flows.entry import main; main()", "deploy", "--json"],
         cwd=folder,
-        env=server.environment,
+        env={**server.environment, "PYTHONPATH": f"{ROOT}:{folder}"},
         capture_output=True,
         text=True,
         check=False,
@@ -163,7 +180,8 @@ def test_a_schedule_fires_and_a_killed_run_is_told_dead_and_the_next_one_goes_on
     describe(tmp_path)
     assert deploy(server, tmp_path)["deployments"] == ["check-health/daily", "refresh/nightly", "release/weekly"]
     assert deploy(server, tmp_path)["work_pools"] == [], "again, and nothing is made twice"
-    assert len(server.ask("automations/filter")) == 1
+    (reaper,) = server.ask("automations/filter")
+    assert reaper["trigger"]["within"] == 90
     out = tmp_path / "tasks"
 
     first = start_worker()
@@ -186,12 +204,92 @@ def test_a_schedule_fires_and_a_killed_run_is_told_dead_and_the_next_one_goes_on
     eventually(lambda: state_of_the_dead() == "CRASHED", within_s=240)
 
 
+def test_deployments_of_other_flows_that_have_the_same_name_are_not_taken_for_ours(
+    server: Server, tmp_path: Path
+) -> None:
+    describe(tmp_path)
+    deploy(server, tmp_path)
+    other = server.ask("flows/", name="somebody-elses")
+    server.ask("deployments/", name="nightly", flow_id=other["id"], entrypoint="theirs.flow")
+    assert deploy(server, tmp_path)["deployments"] == ["check-health/daily", "refresh/nightly", "release/weekly"]
+
+
+def test_an_automation_that_was_made_with_other_parameters_is_changed_and_stays_off_where_it_was(
+    server: Server, tmp_path: Path
+) -> None:
+    describe(tmp_path)
+    deploy(server, tmp_path)
+    (before,) = server.ask("automations/filter")
+    httpx.patch(f"{server.url}/automations/{before['id']}", json={"enabled": False}, trust_env=False).raise_for_status()
+    deploy(server, tmp_path, silence_s=120)
+    (after,) = server.ask("automations/filter")
+    assert (after["id"], after["trigger"]["within"], after["enabled"]) == (before["id"], 120, False)
+    httpx.patch(f"{server.url}/automations/{before['id']}", json={"enabled": True}, trust_env=False).raise_for_status()
+
+
+WAITING = """
+import time
+from pathlib import Path
+
+import prefect.concurrency._leases as leases
+from prefect import flow
+
+ROUNDS = []
+
+
+class Often:
+    \"\"\"A lease is renewed as soon as there is a reason to look at it, not every four minutes.\"\"\"
+
+    def __rmul__(self, duration_s):
+        while ROUNDS and not Path("restarted").exists():
+            time.sleep(0.2)
+        ROUNDS.append(duration_s)
+        return 2.0
+
+
+leases._RENEWAL_FRACTION = Often()
+
+
+@flow
+def waiting():
+    Path("began").touch()
+    while len(ROUNDS) < 4:
+        time.sleep(0.2)
+"""
+
+
+def test_a_run_goes_on_where_its_server_is_started_again(
+    server: Server, start_worker: Callable[[], "subprocess.Popen[bytes]"], tmp_path: Path
+) -> None:
+    """Its place among those that may run at the same time is kept: it is asked for after the restart, several times."""
+    (tmp_path / "waiting.py").write_text(WAITING)
+    content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    one = content["deployments"][0] | {"name": "waits", "entrypoint": "waiting.waiting", "parameters": {}}
+    content["deployments"] = [one | {"schedules": []}]
+    (tmp_path / "prefect.yaml").write_text(yaml.safe_dump(content))
+    deploy(server, tmp_path)
+    (deployed,) = server.ask("deployments/filter", deployments={"name": {"any_": ["waits"]}})
+    assert deployed["global_concurrency_limit"]["limit"] == 1
+    server.ask(f"deployments/{deployed['id']}/create_flow_run")
+    start_worker()
+    eventually((tmp_path / "began").exists, within_s=120)
+    server.restart()
+    (tmp_path / "restarted").touch()
+    run = eventually(
+        lambda: [one for one in server.runs("waiting") if one["state_type"] != "RUNNING"], within_s=180, every_s=2
+    )
+    assert [one["state_name"] for one in run] == ["Completed"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         (None, "cannot read prefect.yaml"),
         ("[", "cannot read prefect.yaml"),
         ("deployments: []", "describes no deployment"),
+        ("deployments: {a: b}", "describes no deployment"),
+        ("deployments:\n- {name: a, entrypoint: b, work_pool: gymforge}", "deployment a: work_pool is 'gymforge'"),
+        ("deployments:\n- {name: a, entrypoint: b, work_pool: {name: 3}}", "as in `work_pool: {name: gymforge}`"),
         ("deployments:\n- {name: a, entrypoint: flows.gone.nothing, work_pool: {name: gymforge}}", "does not accept"),
     ],
 )

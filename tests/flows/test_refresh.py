@@ -115,6 +115,36 @@ def test_pages_of_a_run_have_tables_links_pictures_and_a_line_a_stage(
     assert {"acquire", "baseline", "synthesize", "validate", "write"} <= set(stages)
 
 
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_a_list_of_which_nothing_could_be_ingested_is_shown_with_the_reasons(
+    gymforge, orchestrator, tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text(f"source\n{tmp_path}/gone\n{tmp_path}/lost\n")
+    command = ("refresh", tmp_path / "list.csv", "--out", tmp_path / "out", "--sandbox", "local")
+    ran = gymforge(*command, **orchestrator)
+    assert (ran.code, ran.message) == (15, "2 failed. The same command tries again what is not done.\n"), ran
+    rows = [line for line in ran.out.splitlines() if "failed" in line]
+    assert len(rows) == 3, "two repositories and the sum"
+    assert f"{tmp_path}/gone" in rows[0]
+    assert ran.out.count("there is no such") == 2, ran.out
+    as_json = gymforge(*command, "--json", **orchestrator)
+    assert [one["status"] for one in json.loads(as_json.out)["repositories"]] == ["failed", "failed"]
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_a_dataset_of_what_was_on_a_disk_says_so_for_each_repository(
+    gymforge, orchestrator, tmp_path: Path, make_task, write_dataset
+) -> None:
+    write_dataset(tmp_path / "tasks", make_task())
+    ran = gymforge("refresh", tmp_path / "tasks", "--out", tmp_path / "tasks", *OPTIONS, **orchestrator)
+    assert ran.code == 15, ran
+    (one,) = json.loads(ran.out)["repositories"]
+    assert (one["source"], one["status"]) == ("local/x", "failed")
+    assert "the dataset does not say where that is" in one["message"]
+
+
 class Lines:
     def __init__(self) -> None:
         self.said: list[str] = []

@@ -20,6 +20,7 @@ from schemas.health import HealthCheck
 from schemas.tasks import TaskInstance
 from storage.health import add_health
 from storage.layout import DatasetLayout
+from storage.lock import locked
 from storage.manifest import open_for_reading, read_manifest
 from task_registry import Registry, load_rejected, load_tasks
 from task_registry.splits import Splits
@@ -111,6 +112,15 @@ def test_a_release_is_never_changed_nor_released_again(tmp_path: Path, folders: 
         pass
     assert contents(out) == before
     assert not (tmp_path / "again").exists()
+
+
+def test_two_processes_do_not_make_one_release(tmp_path: Path, folders: list[str]) -> None:
+    with (
+        locked(tmp_path / ".release.lock", held="it is being made by"),
+        pytest.raises(DatasetError, match="being made"),
+    ):
+        make_release(ReleaseSettings(datasets=tuple(folders), out=tmp_path / "release"))
+    assert {path.name for path in tmp_path.iterdir()} == {Path(one).name for one in folders}
 
 
 def test_a_release_that_fails_leaves_nothing(

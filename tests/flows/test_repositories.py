@@ -58,9 +58,9 @@ def test_a_repository_that_is_named_twice_is_ingested_once(tmp_path: Path) -> No
         (
             "l.toml",
             "[[repository]]\nsource = 'a'\n[[repository]]\nsource = 'b'\nsorce = 'a'\n",
-            r"repository 2, sorce: ",
+            r"repository 2 \(b\), sorce: ",
         ),
-        ("l.toml", "[[repository]]\nsource = 'a'\nmax_tasks = 0\n", r"repository 1, max_tasks: "),
+        ("l.toml", "[[repository]]\nsource = 'a'\nmax_tasks = 0\n", r"repository 1 \(a\), max_tasks: "),
         ("l.toml", "repository = ['a', 3]", r"repository 2, source: "),
         ("l.toml", "repositories = []", r"tables \[\[repository\]\]; it has 'repositories'"),
         ("l.toml", "", "names no repository"),
@@ -68,10 +68,11 @@ def test_a_repository_that_is_named_twice_is_ingested_once(tmp_path: Path) -> No
         ("l.toml", "\udcff", "cannot read"),
         ("l.csv", "name\na\n", "no column `source`"),
         ("l.csv", "source\n", "names no repository"),
-        ("l.csv", "source,extra\na,b\n", "repository 1, extra: "),
-        ("l.csv", "source\na,b\n", "repository 1, None: "),
-        ("l.csv", 'source\n"a', "cannot read"),
-        ("l.csv", "source,max_tasks\na,many\n", "repository 1, max_tasks: "),
+        ("l.csv", "source,extra\na,b\n", r"l\.csv, line 2 \(a\), extra: "),
+        ("l.csv", "source\na,b\n", r"line 2 \(a\), None: "),
+        ("l.csv", 'source\nb\n"a', r"cannot read .*l\.csv, line 3: "),
+        ("l.csv", "source,max_tasks\n\nb,1\na,many\n", r"line 4 \(a\), max_tasks: "),
+        ("l.csv", "source,strategies\na,b,c\n", r"line 2 \(a\), None: "),
     ],
 )
 def test_a_list_that_is_wrong_is_one_clear_error(tmp_path: Path, name: str, text: str, told: str) -> None:

@@ -1,5 +1,6 @@
 """Scheduled releases and checks, as flows on Prefect's own harness."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import pytest
 
 from flows.publish import Publication
+from flows.recheck import Unchecked
 from flows.reverify import VerificationOutcome
-from schemas.errors import PublishFailed, VerificationFailed
+from schemas.errors import DatasetError, PublishFailed, Unfinished, VerificationFailed
 from schemas.tasks import TaskInstance
 from storage.layout import DatasetLayout
 from storage.manifest import read_manifest
@@ -71,6 +73,46 @@ def test_a_release_that_was_not_published_is_by_the_next_run_and_another_dataset
 
 
 @pytest.mark.usefixtures("orchestrator")
+def test_a_server_that_does_not_show_what_was_done_fails_nothing_that_was(
+    orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in orchestrator.items():
+        monkeypatch.setenv(name, value)
+    import httpx
+
+    from flows import artifacts, weekly
+
+    def gone(**_: Any) -> None:
+        raise httpx.ConnectError("the server is gone")
+
+    for name in ("table", "image", "link", "markdown"):
+        monkeypatch.setattr(artifacts, f"create_{name}_artifact", gone)
+    ended = weekly.release(datasets[:1], releases=str(tmp_path / "releases"), health=0, return_state=True)
+    assert ended.is_completed()
+
+
+@pytest.mark.usefixtures("orchestrator")
+def test_a_check_that_does_not_end_is_given_up(
+    orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a repository's boundary catches, it is not this."""
+    for name, value in orchestrator.items():
+        monkeypatch.setenv(name, value)
+    import flows.recheck
+    from flows import weekly
+
+    def endless(*_: object, **__: object) -> None:
+        time.sleep(120)
+
+    monkeypatch.setattr(flows.recheck, "open_backend", endless)
+    assert (weekly.check_health.timeout_seconds, weekly.release.timeout_seconds) == (6 * 3600, 12 * 3600)
+    began = time.monotonic()
+    soon = weekly.check_health.with_options(timeout_seconds=5)
+    ended = soon(datasets, return_state=True)
+    assert (ended.name, time.monotonic() - began < 60) == ("TimedOut", True)
+
+
+@pytest.mark.usefixtures("orchestrator")
 def test_checks_that_find_something_fail_and_name_it(
     orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,13 +121,25 @@ def test_checks_that_find_something_fail_and_name_it(
     from flows import weekly
 
     against: dict[str, tuple[str, ...]] = {}
+    lost: list[Unchecked] = []
 
     def verify(directory: Path, **asked: Any) -> VerificationOutcome:
         assert (asked["sample"], asked["record"]) == (7, True)
-        return VerificationOutcome(sandbox="local", verified=1, disagreeing=against, ids=(f"{directory.name}-task",))
+        if not directory.exists():
+            raise DatasetError("it is no dataset")
+        ids = () if lost else (f"{directory.name}-task",)
+        return VerificationOutcome(
+            sandbox="local", verified=len(ids), disagreeing=against, ids=ids, unchecked=tuple(lost)
+        )
 
     monkeypatch.setattr(weekly, "verify_dataset", verify)
-    weekly.check_health(datasets, sample=7)
+    assert weekly.check_health(datasets, sample=7, return_state=True).name == "Completed"
+    some = weekly.check_health([f"{datasets[0]}-gone", *datasets], sample=7, return_state=True)
+    told = "2 tasks run again, 0 do not hold, 1 could not be checked"
+    assert (some.type.value, some.name, some.message) == ("COMPLETED", "CompletedWithFailures", told)
     against["d1-task"] = ("t::a passed",)
-    with pytest.raises(VerificationFailed, match="2 tasks run again, 1 do not hold: d1-task"):
-        weekly.check_health(datasets, sample=7)
+    with pytest.raises(VerificationFailed, match="2 tasks run again, 1 do not hold, 1 could not be checked: d1-task"):
+        weekly.check_health([f"{datasets[0]}-gone", *datasets], sample=7)
+    lost.append(Unchecked(repo="a/b", commit="0", ids=("one", "two"), reason="its clone is gone"))
+    with pytest.raises(Unfinished, match=r"2 could not be checked. The first: its clone is gone"):
+        weekly.check_health(datasets[:1], sample=7)

@@ -1,5 +1,6 @@
 """A lock is a file of its folder: nothing that stands in its place is written to."""
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import DatasetError
+from schemas.errors import DatasetError, StorageFailed
 from storage.layout import DatasetLayout
 from storage.lock import locked, refuse_held
 
@@ -46,6 +47,19 @@ def test_lock_that_is_no_file_of_the_folder_is_refused_and_nothing_is_written(
     assert (tmp_path / "victim").read_text() == "untouched"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "victim"]
     assert layout.lock.is_symlink() or layout.lock.exists()
+
+
+def test_a_file_system_without_locks_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    lock = tmp_path / "lock"
+    with pytest.raises(StorageFailed, match=r"lock: No locks available"), locked(lock, held=HELD):
+        pass
+    lock.touch()
+    with pytest.raises(StorageFailed, match=r"lock: No locks available"):
+        refuse_held(lock, held=HELD)
 
 
 def test_file_of_a_killed_writer_is_taken_over_and_its_text_replaced(tmp_path: Path) -> None:
