@@ -149,6 +149,7 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
                 dropped=_counted(dropped, asked),
                 not_checked=not_checked,
                 checked=sum(bool(one.checks) for one in facts),
+                last_checked_at=max((check.checked_at for one in facts for check in one.checks), default=None),
                 shards=shards,
                 rejected_shards=rejected,
             ),

@@ -1,6 +1,7 @@
 """The manifest of a dataset folder: which shards there are and what is in them."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from pydantic import Field
 
@@ -46,6 +47,8 @@ class Release(Model):
     """Gate that was not asked, and why."""
     checked: int = 0
     """Tasks that were run again at least once since they were made, those among them that did not hold included."""
+    last_checked_at: datetime | None = None
+    """When the last of them was; `None` where none was."""
     shards: tuple[ReleasedShard, ...]
     """Files, by split and by id."""
     rejected_shards: tuple[Shard, ...]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.errors import MissingExtra
+from schemas.health import HealthSummary
 from schemas.manifest import ShardManifest
 from schemas.model import Model
 from schemas.tasks import SCHEMA_VERSION
@@ -83,6 +84,7 @@ class CardFacts(Model):
     """`complexity.score` of every task, sorted."""
     tests_failing: tuple[int, ...]
     """Number of failing tests of every task, sorted."""
+    health: HealthSummary
     example: Example | None
 
 
@@ -150,6 +152,7 @@ def _parts(manifest: ShardManifest, facts: CardFacts, figures: Sequence[str]) ->
         _table("Styles of issue texts", ("style", "tasks"), _by_count(facts.issue_styles)),
         _yields(manifest),
         _gates(manifest),
+        f"## Health\n\n{facts.health.told[0].upper()}{facts.health.told[1:]}. What did not hold is in no release.",
         _sources(manifest),
         _MADE,
         _LIMITS,

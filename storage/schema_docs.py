@@ -44,7 +44,7 @@ tests read, query, release and add to them.
 
 | version | what it added |
 |---|---|
-| 1.1 | in manifests: `attribution` of an ingestion, `checked` of a release |
+| 1.1 | in manifests: `attribution` of an ingestion, `checked` and `last_checked_at` of a release |
 | 1.0 | |
 
 A dataset folder holds:

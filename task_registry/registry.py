@@ -264,7 +264,7 @@ def _hashes(held: Held) -> list[str]:
 
 def _splits_of(releases: Sequence[Release | None]) -> Splits:
     (release,) = releases if len(releases) == 1 else (None,)
-    return Splits(shares=release.shares, seed=release.splits_seed) if release else Splits()
+    return Splits.of_release(release)
 
 
 @contextmanager
