@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from flows.statistics import health_of
-from storage.card import CardFacts, Example, write_card
+from storage.card import write_card
+from storage.card_facts import CardFacts, Example
 from storage.layout import DatasetLayout
 from storage.manifest import open_for_reading, read_manifest
 from task_registry import Registry

@@ -1,6 +1,5 @@
 """Publish a release on the hub: what goes there, what must not, and whether it arrived."""
 
-import re
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from flows.progress import listener
 from schemas.errors import DatasetError, PublishBlocked
 from schemas.manifest import ShardManifest
 from schemas.model import Model
-from storage.card import SOME_REPO, card_text, write_card
+from storage.card import card_text, shown_figures, with_id, write_card
 from storage.hub import MAIN, HubDataset, HubFile, hub_file, refuse_bad_names
 from storage.layout import DatasetLayout
 from storage.manifest import open_for_reading, read_manifest
@@ -24,7 +23,6 @@ from task_registry.gates import Facts, GateSettings, gate
 BLOCKING = ("secret", "personal_data")
 """Gates that are asked again of whatever is published: a release may be old, or made elsewhere."""
 _SHOWN = 20
-_FIGURE = re.compile(r"\bfigures/([\w.-]+\.\w+)")
 _NO_TASK = Facts(
     instance_id="",
     repo="",
@@ -136,7 +134,7 @@ def _card(layout: DatasetLayout, manifest: ShardManifest, repo_id: str, scratch:
                 "or delete it."
             )
         scratch.figures.mkdir()
-        for name in sorted(set(_FIGURE.findall(text))):
+        for name in shown_figures(text):
             source = layout.figures / name
             if source.is_symlink() or not source.is_file():
                 raise DatasetError(f"{layout.card} shows {source.name}, which is not in {layout.figures}.")
@@ -144,7 +142,7 @@ def _card(layout: DatasetLayout, manifest: ShardManifest, repo_id: str, scratch:
     else:
         write_card(scratch, manifest, facts)
         text = scratch.card.read_text(encoding="utf-8")
-    scratch.card.write_text(text.replace(SOME_REPO, repo_id), encoding="utf-8")
+    scratch.card.write_text(with_id(text, repo_id), encoding="utf-8")
     return scratch
 
 

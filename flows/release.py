@@ -20,7 +20,7 @@ from storage.durable import require_usable
 from storage.layout import DatasetLayout
 from storage.manifest import gymforge_version, open_for_reading, write_manifest
 from task_registry import Registry
-from task_registry.gates import GATES, Facts, Finding, GateSettings, gate, not_asked
+from task_registry.gates import GATES, Facts, Finding, GateSettings, gate, not_asked, rules_of
 from task_registry.splits import Splits
 
 
@@ -120,6 +120,7 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
     facts = registry.facts()
     not_checked = not_asked(facts, settings.gates)
     asked = [name for name in GATES if name not in not_checked]
+    rules = rules_of(settings.gates)
     dropped = _ask_gates(facts, asked, settings.gates)
     listener().stage("write")
     unfinished = out.with_name(f".{out.name}.unfinished")
@@ -150,6 +151,7 @@ def make_release(settings: ReleaseSettings) -> ShardManifest:
                 not_checked=not_checked,
                 checked=sum(bool(one.checks) for one in facts),
                 last_checked_at=max((check.checked_at for one in facts for check in one.checks), default=None),
+                rules=rules,
                 shards=shards,
                 rejected_shards=rejected,
             ),
