@@ -95,15 +95,15 @@ class Place:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
                 yield from batch.to_pylist()
 
-    def tables(self, shard: Shard) -> Iterator[Any]:
-        """The rows of a shard, in order, as a pyarrow table for each row group.
+    def tables(self, shard: Shard, *, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """The rows of a shard, in order, as a pyarrow table for each row group; of all columns, or of these.
 
         Raises:
             DatasetDamaged, DatasetError: as for `rows`.
         """
         with self._naming_damage(shard), self._opened(shard) as file:
             for number in range(file.metadata.num_row_groups):
-                yield file.read_row_group(number, use_threads=False)
+                yield file.read_row_group(number, columns=columns, use_threads=False)
 
     def first_key(self, shard: Shard) -> str:
         """The `instance_id` of the first row of a shard that is sorted by it; empty where it has none.

@@ -140,13 +140,20 @@ class Registry:
     def facts(self) -> list[Facts]:
         """What gates look at in every task, by id."""
         shown = self.scan().select(
-            *(pl.col(name) for name in Facts._fields if name not in {"entity", "checks", "other_text"}),
+            *(pl.col(name) for name in Facts._fields if name not in {"entity", "checks", "other_text", "tests"}),
             pl.col("provenance").struct.field("entity"),
             _other_text().alias("other_text"),
         )
-        checks = self.checks()
+        checks, suites = self.checks(), self._suites()
         rows = self._collected(shown, "the dataset").sort("instance_id").iter_rows(named=True)
-        return [Facts(**row, checks=tuple(checks.get(row["instance_id"], ()))) for row in rows]
+        return [
+            Facts(
+                **row,
+                checks=tuple(checks.get(row["instance_id"], ())),
+                tests=suites.get((row["repo"], row["base_commit"]), ()),
+            )
+            for row in rows
+        ]
 
     def checks(self) -> Mapping[str, Sequence[HealthCheck]]:
         """Instance id to what the task gave when it was run again, oldest first."""
@@ -220,6 +227,23 @@ class Registry:
             raise DatasetError(f"None of {len(self.versions)} datasets holds {url}{f' at {commit}' if commit else ''}.")
         commits = ", ".join(one.commit[:12] for one in found)
         raise DatasetError(f"{url} is there at several commits: {commits}. Name one.")
+
+    def _suites(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
+        """Repository and commit to the ids of all tests that rows and manifests name, sorted; a row group at a time."""
+        found = {
+            (one.repo, one.commit): {*one.not_passing, *one.quarantined}
+            for one in (held.ingestion for held in self.held)
+        }
+        lists = ("FAIL_TO_PASS", "PASS_TO_PASS")
+        for place, shards in self._shards_by_place().items():
+            for shard in shards:
+                for table in place.tables(shard, columns=("repo", "base_commit", *lists)):
+                    frame = pl.from_arrow(table)
+                    assert isinstance(frame, pl.DataFrame)
+                    for key, rows in frame.group_by("repo", "base_commit"):
+                        own = found.setdefault((str(key[0]), str(key[1])), set())
+                        own.update(*(rows[name].explode().drop_nulls().unique().to_list() for name in lists))
+        return {key: tuple(sorted(tests)) for key, tests in found.items()}
 
     def _shards_by_place(self) -> dict[Place, list[Shard]]:
         found: dict[Place, list[Shard]] = {}

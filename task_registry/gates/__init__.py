@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from schemas.manifest import GateRules
-from task_registry.gates.gate import Facts, Finding, Gate, GateSettings
+from task_registry.gates.gate import Facts, Finding, Gate, GateSettings, facts_of_text
 
 GATES = MappingProxyType(
     {
@@ -20,7 +20,21 @@ GATES = MappingProxyType(
 )
 """Name to function, in the order in which they are asked: a task that one keeps out is not shown to the next."""
 
-__all__ = ["GATES", "Facts", "Finding", "Gate", "GateSettings", "gate", "not_asked", "rules_of"]
+BLOCKING = ("secret", "personal_data")
+"""Gates whose findings must not be given away, whatever else holds."""
+
+__all__ = [
+    "BLOCKING",
+    "GATES",
+    "Facts",
+    "Finding",
+    "Gate",
+    "GateSettings",
+    "facts_of_text",
+    "gate",
+    "not_asked",
+    "rules_of",
+]
 
 
 def not_asked(tasks: Sequence[Facts], settings: GateSettings) -> dict[str, str]:
