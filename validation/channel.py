@@ -40,6 +40,8 @@ class Traced(NamedTuple):
     """Tests whose result may depend on more than the lines that ran in their process, and why."""
     opened: dict[str, frozenset[str | None]]
     """Path in the tree to the tests that opened it, loading a module apart."""
+    draws: frozenset[str]
+    """Tests that draw random numbers."""
     hooks: bool
     """Whether a plugin of the repository's has a say in how tests run: then one test may decide about another."""
 
@@ -214,7 +216,8 @@ class ChannelReader:
             _text(path): frozenset(None if test is None else _text(test) for test in tests)
             for path, tests in record["opened"].items()
         }
-        self.traced = Traced(opaque, opened, bool(record["hooks"]))
+        draws = frozenset(_text(test) for test in record["draws"])
+        self.traced = Traced(opaque, opened, draws, bool(record["hooks"]))
 
     def _on_died(self, record: dict[str, Any]) -> None:
         if record["t"] is not None:

@@ -16,7 +16,7 @@ from validation.baseline import suite_s
 from validation.channel import SuiteRun
 from validation.impact import Change, ImpactIndex, Selection
 from validation.sandbox.protocol import MIB
-from validation.suite import EXIT_GRACE_S
+from validation.suite import EXIT_GRACE_S, OTHER_RANDOM_SEED
 from validation.validate import ALONE_LIMIT_FACTOR, FULL_FAILURES, LONG_EXIT_GRACE_S, Proof, kept_failures, limited
 from validation.verdict import rejected
 from validation.warm import Ground, WarmServer
@@ -235,14 +235,18 @@ class _Judgement:
     def confirm(self, failing: tuple[str, ...]) -> TestReport:
         """See the same tests fail, and some others pass, on the other server; the failures are told in full there.
 
+        Random numbers are other ones, and all tests run that are affected and draw any.
+
         Raises:
             Undecided: they do not.
         """
-        chosen = self.only((*failing, *self.fast.rest(self.candidate_id, failing)))
+        drawing = self.fast.index.drawing(self.selection.tests)
+        chosen = self.only({*failing, *drawing, *self.fast.rest(self.candidate_id, failing)})
         explain = failing[:FULL_FAILURES]
-        run = self.run(self.fast.confirmer, chosen, scale=1.0, explain=explain)
+        seed = OTHER_RANDOM_SEED
+        run = self.run(self.fast.confirmer, chosen, scale=1.0, explain=explain, random_seed=seed)
         if run.report.timed_out:
-            run = self.run(self.fast.confirmer, chosen, scale=ALONE_LIMIT_FACTOR, explain=explain)
+            run = self.run(self.fast.confirmer, chosen, scale=ALONE_LIMIT_FACTOR, explain=explain, random_seed=seed)
         if run.report.timed_out:
             raise Undecided("a limit was broken in the confirmation alone")
         differing = sorted(set(_broken(run.report, chosen.tests)) ^ set(failing))
@@ -295,6 +299,7 @@ class _Judgement:
         exit_more_s: float = 0.0,
         edits: Mapping[str, bytes] | None = None,
         explain: Sequence[str] = (),
+        random_seed: int = 0,
     ) -> SuiteRun:
         load_s = LOAD_LIMIT_FACTOR * self.fast.index.load_cpu_s(selection.files) + LOAD_LIMIT_SLACK_S
         options = limited(self.baseline, selection.tests, scale=scale)._replace(
@@ -303,6 +308,7 @@ class _Judgement:
             load_cpu_limit_s=max(1.0, scale) * load_s,
             exit_grace_s=EXIT_GRACE_OF_LINGERING_S if self.baseline.lingers else EXIT_GRACE_S,
             explain=explain,
+            random_seed=random_seed,
             state=server is self.fast.finder,
         )
         if exit_more_s:

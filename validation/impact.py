@@ -47,7 +47,8 @@ class ImpactMap(Model):
     groups: tuple[TestGroup, ...]
     lines: Mapping[str, Mapping[int, tuple[int, ...]]]
     """Path to line to numbers of the tests that execute it; of all tests of a file where the two orders in which its
-    tests ran do not agree about a line, for then something lasts from test to test (a cache, a shared fixture)."""
+    tests ran do not agree about a line, for then something lasts from test to test (a cache, a shared fixture); only of
+    all that draw random numbers, which were other ones, where just those do not agree."""
     load_lines: Mapping[str, Mapping[int, tuple[int, ...]]]
     """Path to line to numbers of the groups whose loading executes it. Groups that are not separable were seen within
     the whole suite: all that any file's loading executes is theirs, as is all that any of their own tests does."""
@@ -59,6 +60,8 @@ class ImpactMap(Model):
     """Number of a test that may depend on more than what was seen of it, to why."""
     cpu_s: Mapping[str, float] = Field(default_factory=dict)
     """CPU seconds by test: the longest that was seen."""
+    draws: tuple[int, ...] = ()
+    """Numbers of the tests that draw random numbers."""
     left: tuple[str, ...] = ()
     """Names of what tests of the clean tree leave changed in their process: that is theirs to do."""
     forks: bool
@@ -130,6 +133,7 @@ class ImpactIndex:
             number for number, group in enumerate(impact.groups) if any(_is_example(test) for test in group.tests)
         )
         """Groups that have examples in texts for tests: what these execute is in no function's lines."""
+        self._draws = frozenset(impact.draws)
         self._left = frozenset(impact.left)
         self._unread = {number for number, group in enumerate(impact.groups) if group.name not in self.executed}
         """Groups whose own file is no code that was seen to run."""
@@ -169,6 +173,10 @@ class ImpactIndex:
     def groups_of(self, tests: Iterable[str]) -> list[int]:
         """Numbers of the files that these tests are in, sorted."""
         return sorted({self._group_of[self.number_of[test]] for test in tests})
+
+    def drawing(self, tests: Iterable[str]) -> list[str]:
+        """Those of the tests that draw random numbers."""
+        return [test for test in tests if self.number_of[test] in self._draws]
 
     def may_need_others(self, tests: Iterable[str]) -> bool:
         """Whether any of these tests may give something else on the clean tree where others of its file do not run."""

@@ -10,7 +10,7 @@ from schemas.errors import SandboxFailed
 from schemas.reports import Baseline, Outcome
 from validation.channel import SuiteRun
 from validation.impact import ImpactMap, TestGroup
-from validation.suite import SuiteOptions
+from validation.suite import OTHER_RANDOM_SEED, SuiteOptions
 from validation.warm import Ground, WarmServer
 
 SUITE_LIMIT_FACTOR = 10.0
@@ -31,6 +31,8 @@ class _Measured(NamedTuple):
 
 def measure_impact(ground: Ground, baseline: Baseline, *, code_files: Sequence[str], workers: int = 1) -> ImpactMap:
     """Run every test file alone, in its order and backwards, with lines, opened files and processes recorded.
+
+    Backwards, random numbers are other ones.
 
     Only tests that pass on the clean tree are looked at: no other counts for a verdict.
 
@@ -120,6 +122,7 @@ def _traced_options(
 ) -> SuiteOptions:
     return SuiteOptions(
         reverse=reverse,
+        random_seed=OTHER_RANDOM_SEED if reverse else 0,
         coverage_of=code_files,
         trace=True,
         state=True,
@@ -153,6 +156,7 @@ class _Merge:
         self.opened_by_loading: dict[str, set[int]] = {}
         self.opaque: dict[int, str] = {}
         self.cpu_s: dict[str, float] = {}
+        self.draws: set[int] = set()
         self.left: set[str] = set()
 
     def merge(self, measured: Mapping[str, _Measured], whole: Sequence[SuiteRun] = ()) -> ImpactMap:
@@ -160,6 +164,8 @@ class _Merge:
         groups = []
         for run in (*whole, *(run for one in measured.values() for run in one.runs)):
             self.left |= run.left
+            assert run.traced is not None
+            self.draws |= {self.numbers[test] for test in run.traced.draws if test in self.numbers}
         for number, (name, tests) in enumerate(self.files.items()):
             one = measured[name]
             if one.runs:
@@ -186,6 +192,7 @@ class _Merge:
             opened_by_loading=_sorted(self.opened_by_loading),
             opaque=dict(sorted(self.opaque.items())),
             cpu_s=dict(sorted(self.cpu_s.items())),
+            draws=tuple(sorted(self.draws)),
             left=tuple(sorted(self.left)),
             forks=last.forks,
             why_not_forks=last.why_not_forks,
@@ -193,10 +200,13 @@ class _Merge:
 
     def take(self, group: int, tests: Sequence[str], runs: Sequence[SuiteRun]) -> None:
         everyone = {self.numbers[test] for test in tests}
+        drawing = everyone & self.draws
         covered = [_lines_of(run, self.numbers) for run in runs]
         for path, line in sorted({place for one in covered for place in one}):
             found = [one.get((path, line), set()) for one in covered]
             agreed = found[0] if all(one == found[0] for one in found) else everyone
+            if agreed is everyone and all(one - drawing == found[0] - drawing for one in found):
+                agreed = found[0] | drawing
             self.lines.setdefault(path, {}).setdefault(line, set()).update(agreed)
         for run in runs:
             for test in tests:

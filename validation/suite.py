@@ -28,6 +28,8 @@ PLUGIN_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 """Options that make a run repeatable where the environment holds the plugin. A plugin is never switched off as a
 whole, for then the repository's own options for it would be unknown."""
 
+OTHER_RANDOM_SEED = 1
+"""For runs that are to confirm others: what depends on one sequence of random numbers is not confirmed."""
 EXIT_GRACE_S = 5.0
 COVERAGE_CHANNEL_BYTES = 512 * MIB
 
@@ -41,6 +43,8 @@ class SuiteOptions(NamedTuple):
     """Test files to load, or parts of them, as test ids name them; `None` for what the command says."""
     select: Sequence[str] | None = None
     """Tests to run; `None` for all."""
+    random_seed: int = 0
+    """With which `random` and `numpy.random` begin every test. Test files are loaded with 0: ids may be drawn there."""
     shuffle_seed: int | None = None
     reverse: bool = False
     """Whether the tests run last to first."""
@@ -120,6 +124,7 @@ def runner_settings(options: SuiteOptions) -> dict[str, Any]:
         "token": secrets.token_hex(16),
         "files": None if options.files is None else list(options.files),
         "select": None if options.select is None else list(options.select),
+        "random_seed": options.random_seed,
         "shuffle_seed": options.shuffle_seed,
         "reverse": options.reverse,
         "coverage": options.coverage_of is not None,

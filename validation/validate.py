@@ -9,7 +9,7 @@ from schemas.model import Model
 from schemas.reports import Baseline, Outcome, Rejection, TestFailure, TestReport, Verdict, VerdictStatus
 from validation.channel import SuiteRun
 from validation.sandbox.protocol import MIB, TESTBED, Limits, SandboxBackend
-from validation.suite import SuiteOptions, run_suite
+from validation.suite import OTHER_RANDOM_SEED, SuiteOptions, run_suite
 from validation.verdict import first_judgement, judge, rejected
 
 FULL_FAILURES = 30
@@ -67,15 +67,15 @@ class _Rejected(Exception):
 def prove(suite: Suite, edits: Mapping[str, bytes]) -> Proof:
     """Judge the tree with `edits` (path to whole new content) applied.
 
-    A test that goes over its limit is tried again alone before it rejects the candidate; a sandbox that dies is
-    replaced once. Never raises for what the code under test does.
+    The second run has other random numbers. A test that goes over its limit is tried again alone before it rejects the
+    candidate; a sandbox that dies is replaced once. Never raises for what the code under test does.
     """
     prover = _Prover(suite, edits)
     try:
         first = prover.run_whole()
         verdict = first_judgement(suite.baseline, first)
         if verdict is None:
-            verdict = judge(suite.baseline, first, prover.run_whole())
+            verdict = judge(suite.baseline, first, prover.run_whole(random_seed=OTHER_RANDOM_SEED))
     except _Rejected as rejection:
         verdict = rejected(rejection.reason, detail=str(rejection), runs=prover.executions)
     return Proof(verdict=verdict, failures=kept_failures(verdict, prover.first_report), executions=prover.executions)
@@ -130,19 +130,22 @@ class _Prover:
         self.executions = 0
         self.first_report: TestReport | None = None
 
-    def run_whole(self) -> TestReport:
-        run = self.run(self.options(scale=1.0))
+    def run_whole(self, *, random_seed: int = 0) -> TestReport:
+        def options(scale: float) -> SuiteOptions:
+            return self.options(scale=scale)._replace(random_seed=random_seed)
+
+        run = self.run(options(1.0))
         for test in [test for test, outcome in run.report.outcomes.items() if outcome is Outcome.TIMED_OUT]:
-            alone = self.run(self.options(scale=ALONE_LIMIT_FACTOR)._replace(select=(test,)))
+            alone = self.run(options(ALONE_LIMIT_FACTOR)._replace(select=(test,)))
             if alone.report.timed_out:
                 raise _Rejected(Rejection.TIMED_OUT, f"{test} goes over its limit, alone as well")
-            run = self.run(self.options(scale=ALONE_LIMIT_FACTOR))
+            run = self.run(options(ALONE_LIMIT_FACTOR))
         if run.report.timed_out and not _names_a_test(run.report):
-            run = self.run(self.options(scale=ALONE_LIMIT_FACTOR))
+            run = self.run(options(ALONE_LIMIT_FACTOR))
         if run.report.timed_out:
             raise _Rejected(Rejection.TIMED_OUT, "the suite goes over its limit")
         if run.lingered and not self.suite.baseline.lingers:
-            run = self.run(self.options(scale=ALONE_LIMIT_FACTOR)._replace(exit_grace_s=LONG_EXIT_GRACE_S))
+            run = self.run(options(ALONE_LIMIT_FACTOR)._replace(exit_grace_s=LONG_EXIT_GRACE_S))
             if run.lingered or run.report.timed_out:
                 raise _Rejected(Rejection.TIMED_OUT, "the test process does not end after its last test")
         self.first_report = self.first_report or run.report

@@ -29,7 +29,7 @@ from validation.impact_run import measure_impact
 from validation.prover import AUDITED_AT_LEAST, AUDITED_SHARE, audited_ids, prove_candidate
 from validation.sandbox.fake import FakeBackend, result
 from validation.sandbox.protocol import MIB, Limits
-from validation.suite import SuiteOptions
+from validation.suite import OTHER_RANDOM_SEED, SuiteOptions
 from validation.validate import Audit, Proof, Suite, prove
 from validation.warm import Ground
 
@@ -126,6 +126,18 @@ def test_what_fails_on_both_servers_is_accepted_and_all_else_passes() -> None:
     assert both.finder.asked[0].select == (A, B)
     assert not both.finder.asked[0].explain
     assert both.confirmer.asked[0].explain == (A,)
+
+
+def test_what_draws_random_numbers_is_confirmed_with_others() -> None:
+    impact = IMPACT.model_copy(update={"draws": (2,)})
+    both = path([run({A: "failed", B: "passed", C: "passed", D: "passed"})])
+    both.fast.index = ImpactIndex(impact)
+    both.confirmer.answers = [run({A: "failed", B: "passed", C: "failed", D: "passed"})]
+    with pytest.raises(Undecided, match=r"1 tests differ in the confirmation, t/b\.py::c"):
+        both.prove(ALL)
+    assert C in (both.confirmer.asked[0].select or ())
+    seeds = {one.random_seed for one in both.finder.asked}, {one.random_seed for one in both.confirmer.asked}
+    assert seeds == ({0}, {OTHER_RANDOM_SEED})
 
 
 def test_a_change_that_affects_no_test_is_rejected_without_a_run() -> None:
@@ -461,6 +473,14 @@ SQUARE = Shape()
 def corners(count):
     for number in range(count):
         yield number
+
+
+def kept(share):
+    return share
+
+
+def rare():
+    return 1
 """
 FILES = {
     "calc.py": CALC,
@@ -500,6 +520,24 @@ def test_other():
     assert calc.usable()
 """,
     "tests/test_e.py": "import calc\ndef test_one_line(): assert calc.SQUARE.sides == 4\ndef test_other(): pass\n",
+    # The first number is 0.84 with one seed and 0.13 with the other.
+    "tests/test_f.py": """\
+import random
+import calc
+
+def test_drawn():
+    share = random.random()
+    assert calc.kept(share) == share
+
+def test_low():
+    assert calc.kept(0.2) == 0.2
+
+def test_seldom():
+    assert random.random() > 0.5 or calc.rare()
+
+def test_always():
+    assert calc.rare()
+""",
 }
 EDITS: Mapping[str, tuple[str, str]] = {
     "a bug": ("return a + b", "return a - b"),
@@ -571,6 +609,25 @@ def test_affected_tests_and_whole_suites_judge_alike(real: Real, case: str) -> N
     assert {test: (one.phase, one.exception, one.message) for test, one in found.failures.items()} == {
         test: (one.phase, one.exception, one.message) for test, one in whole.failures.items()
     }
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    return share\n", "    return share if share < 0.5 else 0\n"),
+        ("    return share\n", "    return share if share > 0.5 else 0\n"),
+        ("def rare():\n    return 1\n", "def rare():\n    return 0\n"),
+    ],
+    ids=["one seed", "the other seed, while another test fails", "a function that the other seed leads to"],
+)
+def test_a_bug_that_some_random_numbers_reveal_is_unstable(real: Real, old: str, new: str) -> None:
+    change, edits = real.asked(old, new)
+    proof = prove_candidate(real.suite, real.fast, candidate_id="c", change=change, edits=edits, audited=False)
+    assert "differ in the confirmation" in proof.why_whole
+    assert proof.verdict == prove(real.suite, edits).verdict
+    assert proof.verdict.reason is Rejection.UNSTABLE
 
 
 @pytest.mark.sandbox

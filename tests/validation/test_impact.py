@@ -186,6 +186,10 @@ def depended():
 class Base:
     def begin(self):
         return 1
+
+
+def seldom():
+    return True
 """
 
 FILES = {
@@ -244,6 +248,10 @@ FILES = {
         "class TestTwo:\n    @classmethod\n    def setup_class(cls): calc.Base().begin()\n"
         "    def test_1(self): pass\n    def test_2(self): pass\n"
         "def test_nothing(): pass\n"
+    ),
+    "tests/test_draws.py": (
+        "import calc, random\ndef test_drawn(): assert random.random() > 0.5 or calc.seldom()\n"
+        "def test_shuffled(): random.shuffle([1, 2])\ndef test_nothing(): random.seed\n"
     ),
     "tests/test_z_depends.py": (
         "import sys, calc\ndef test_other_file_is_loaded(): assert 'loaded' in sys.modules\n"
@@ -328,6 +336,15 @@ def test_what_is_cached_or_shared_affects_all_tests_of_the_file(measured: Measur
     assert measured.names("calc.py", "        return 1\n", "        return 2\n")["test_classes.py"] == {
         "TestOne::test_1", "TestOne::test_2", "TestTwo::test_1", "TestTwo::test_2", "test_nothing"
     }  # fmt: skip
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_what_random_numbers_lead_to_affects_the_tests_that_draw_them(measured: Measured) -> None:
+    drawing = [measured.index.tests[number] for number in measured.impact.draws]
+    assert drawing == ["tests/test_draws.py::test_drawn", "tests/test_draws.py::test_shuffled"]
+    found = measured.names("calc.py", "def seldom():\n    return True", "def seldom():\n    return False")
+    assert found["test_draws.py"] == {"test_drawn", "test_shuffled"}
 
 
 @pytest.mark.sandbox

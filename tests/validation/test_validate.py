@@ -9,6 +9,7 @@ from schemas.errors import SandboxFailed
 from schemas.reports import Baseline, CoverageMap, Outcome, Rejection, VerdictStatus
 from validation.sandbox.fake import FakeBackend, FakeCall, result
 from validation.sandbox.protocol import TESTBED, CommandResult, Limits
+from validation.suite import OTHER_RANDOM_SEED
 from validation.validate import FULL_FAILURES, Proof, Suite, prove
 
 TESTS = ("t.py::a", "t.py::b", "t.py::c")
@@ -80,6 +81,7 @@ def test_a_caught_bug_takes_two_runs_and_keeps_its_failures() -> None:
     assert proof.verdict.fail_to_pass == ("t.py::a",)
     assert proof.failures["t.py::a"].message == "a"
     assert (proof.executions, len(asked)) == (2, 2)
+    assert [one["random_seed"] for one in asked] == [0, OTHER_RANDOM_SEED]
 
 
 def test_a_bug_that_no_test_notices_takes_one_run() -> None:

@@ -150,7 +150,7 @@ class Server:
     def scout(self):
         """Load the whole suite in a worker; names of the libraries that it needs. Compiled files are kept."""
         job = dict(
-            self.settings, token="", scout=True, finished=[], files=None, select=None, shuffle_seed=None,
+            self.settings, token="", scout=True, finished=[], files=None, select=None, random_seed=0, shuffle_seed=None,
             reverse=False, explain=None, coverage=False, source_files=[], trace=False, state=False,
             startup_limit_s=SCOUT_LIMIT_S, startup_cpu_limit_s=None,
             limits_s={}, default_limit_s=SCOUT_LIMIT_S, cpu_limits_s={}, default_cpu_limit_s=None,

@@ -1,4 +1,4 @@
-"""See what line coverage cannot: files that tests read as data, and processes that they start.
+"""See what line coverage cannot: files that tests read as data, processes that they start, random numbers they draw.
 
 This file runs in the process of `pytest_worker.py`, while the clean tree is measured.
 """
@@ -6,6 +6,7 @@ This file runs in the process of `pytest_worker.py`, while the clean tree is mea
 import _thread
 import itertools
 import os
+import random
 import sys
 
 SPAWNS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"})
@@ -30,6 +31,8 @@ class Trace:
         self.test = None
         self.opened = {}
         self.opaque = {}
+        self.draws = {}
+        self.numbers = None
         self.tracer = sys.gettrace()
         self.thread = _thread.get_ident()
         try:
@@ -48,8 +51,18 @@ class Trace:
         import linecache
 
         self.look_at_tracer()
+        self.look_at_numbers()
         self.test = test
         linecache.clearcache()  # so that every test that reads source opens the file
+
+    def seeded(self):
+        """Random numbers begin anew for the test that was switched to."""
+        self.numbers = numbers()
+
+    def look_at_numbers(self):
+        if self.numbers is not None and numbers() != self.numbers:
+            self.draws[self.test] = True
+        self.numbers = None
 
     def noting(self, name, function):
         def noted(*arguments):
@@ -85,14 +98,23 @@ class Trace:
                 sys.settrace(self.tracer)
 
     def result(self, plugins):
-        """What was seen, as a record's fields: `opaque` (pairs of test and why), `opened` (path to tests), `hooks`.
+        """What was seen, as a record's fields: `opaque` (pairs of test and why), `opened` (path to tests), `draws`
+        (tests), `hooks`.
 
         `hooks`: whether a plugin of the repository's (a `conftest.py`, most often) has a say in how tests run.
         """
+        self.look_at_numbers()
         opened = {path: list(tests) for path, tests in sorted(self.opened.items())}
         own = [one for one in plugins if str(getattr(one, "__file__", "") or "").startswith(self.root)]
         hooks = any(name.startswith(RUN_HOOKS) for one in own for name in vars(one))
-        return {"opaque": list(self.opaque.items()), "opened": opened, "hooks": hooks}
+        return {"opaque": list(self.opaque.items()), "opened": opened, "draws": list(self.draws), "hooks": hooks}
+
+
+def numbers():
+    """Where the sequences of random numbers stand that every test begins anew."""
+    numpy = sys.modules.get("numpy")
+    drawn = numpy.random.get_state() if numpy is not None and hasattr(numpy, "random") else ()
+    return random.getstate(), [part.tobytes() if hasattr(part, "tobytes") else part for part in drawn]
 
 
 def loads_a_module(frame):

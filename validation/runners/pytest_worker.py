@@ -6,10 +6,10 @@ recorded, coverage.
 
 Settings, as JSON on standard input: ``args`` (of pytest), ``token``, ``channel_fd``, ``files`` (test files to load, in
 terms of test ids, or null for what ``args`` says), ``select`` (test ids or null), ``finished`` (test ids to leave out),
-``shuffle_seed`` (int or null), ``reverse`` (bool), ``coverage`` (bool), ``source_files``, ``trace`` (bool, with
-``coverage``: see `pytest_trace.py`), ``state`` (bool: see `pytest_state.py`), ``scout`` (bool: load everything, run
-nothing), ``bytecode`` (a folder of compiled files that hold for the clean tree, or null), ``explain`` (test ids whose
-failures are told in full, or null for all).
+``random_seed`` (int), ``shuffle_seed`` (int or null), ``reverse`` (bool), ``coverage`` (bool), ``source_files``,
+``trace`` (bool, with ``coverage``: see `pytest_trace.py`), ``state`` (bool: see `pytest_state.py`), ``scout`` (bool:
+load everything, run nothing), ``bytecode`` (a folder of compiled files that hold for the clean tree, or null),
+``explain`` (test ids whose failures are told in full, or null for all).
 
 Records, each the token and one JSON object on a line: ``{"e": "collected", "n": tests, "cpu_s"}``, ``{"e": "start",
 "t": id}``, ``{"e": "report", "t", "when", "outcome", "xfail", "duration_s", "cpu_s", "failure"}`` (CPU time of the
@@ -161,7 +161,9 @@ class Reporter:
             self.coverage.switch_context(text(nodeid))
         if self.trace is not None:
             self.trace.switch(text(nodeid))
-        reseed()
+        reseed(self.settings["random_seed"])
+        if self.trace is not None:
+            self.trace.seeded()
 
     @around
     def pytest_runtest_makereport(self, item, call):
@@ -246,12 +248,12 @@ def shuffled(items, seed):
     return result
 
 
-def reseed():
+def reseed(seed=0):
     """Give every test the same random numbers, whichever tests ran before it."""
-    random.seed(0)
+    random.seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy is not None and hasattr(numpy, "random"):
-        numpy.random.seed(0)
+        numpy.random.seed(seed)
 
 
 def forgiving(write):
