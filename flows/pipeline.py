@@ -307,6 +307,7 @@ class Pipeline:
                 commit=ref.commit,
                 license_spdx=ref.license_spdx,
                 attribution=ref.attribution,
+                root_commits=ref.root_commits,
                 sandbox=self.backend.kind,
                 config_hash=self.ground.config_hash,
                 seed=self.settings.seed,

@@ -120,6 +120,8 @@ class Ingestion(Model):
     """SPDX expression, or `NOASSERTION`."""
     attribution: tuple[str, ...] = ()
     """Copyright lines of the repository's licence files, as they stand there."""
+    root_commits: tuple[str, ...] = ()
+    """Commits without parents in its history, sorted: forks share them. Empty where the history was not whole."""
     sandbox: str
     """Kind of sandbox in which tests ran."""
     config_hash: str

@@ -45,7 +45,8 @@ tests read, query, release and add to them.
 
 | version | what it added |
 |---|---|
-| 1.1 | of an ingestion: `attribution`, `settings`; of a release: `checked`, `last_checked_at`, `rules` |
+| 1.1 | of a task: `attribution`, `source_hash`; of an ingestion: `attribution`, `root_commits`, `settings`; |
+| | of a release: `checked`, `last_checked_at`, `rules` |
 | 1.0 | |
 
 A dataset folder holds:

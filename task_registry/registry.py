@@ -139,20 +139,25 @@ class Registry:
 
     def facts(self) -> list[Facts]:
         """What gates look at in every task, by id."""
+        other = {"entity", "path", "roots", "checks", "other_text", "tests"}
         shown = self.scan().select(
-            *(pl.col(name) for name in Facts._fields if name not in {"entity", "checks", "other_text", "tests"}),
+            *(pl.col(name) for name in Facts._fields if name not in other),
+            pl.col("edit_targets").list.first().struct.field("path").fill_null(""),
             pl.col("provenance").struct.field("entity"),
             _other_text().alias("other_text"),
         )
         checks, suites = self.checks(), self._suites()
+        roots = {(one.repo, one.commit): one.root_commits for one in (held.ingestion for held in self.held)}
         rows = self._collected(shown, "the dataset").sort("instance_id").iter_rows(named=True)
         return [
             Facts(
                 **row,
                 checks=tuple(checks.get(row["instance_id"], ())),
-                tests=suites.get((row["repo"], row["base_commit"]), ()),
+                tests=suites.get(key, ()),
+                roots=roots.get(key, ()),
             )
             for row in rows
+            for key in [(row["repo"], row["base_commit"])]
         ]
 
     def checks(self) -> Mapping[str, Sequence[HealthCheck]]:
@@ -303,7 +308,11 @@ def _naming(what: str) -> Iterator[None]:
 def _frame(place: Place, shards: Sequence[Shard]) -> pl.LazyFrame:
     """Shards as polars reads them best: by itself from a disk, by way of pyarrow and fsspec from elsewhere."""
     dataset = place.dataset(shards)
-    return pl.scan_parquet(dataset.files, glob=False) if place.is_local else pl.scan_pyarrow_dataset(dataset)
+    return (
+        pl.scan_parquet(dataset.files, glob=False, schema=_empty().collect_schema(), missing_columns="insert")
+        if place.is_local
+        else pl.scan_pyarrow_dataset(dataset)
+    )
 
 
 def _empty() -> pl.LazyFrame:

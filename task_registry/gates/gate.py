@@ -37,8 +37,8 @@ PERMISSIVE = (
 
 
 class Facts(NamedTuple):
-    """What is looked at in a task; the fields are those of `TaskInstance`, `entity` that of its provenance, `checks`
-    the dataset's.
+    """What is looked at in a task; the fields are those of `TaskInstance`, `entity` that of its provenance, `path` that
+    of its first edit, `checks` the dataset's.
     """
 
     instance_id: str
@@ -51,6 +51,10 @@ class Facts(NamedTuple):
     problem_statement: str
     created_at: datetime
     """The commit's time."""
+    path: str = ""
+    source_hash: str | None = None
+    roots: tuple[str, ...] = ()
+    """Commits without parents in its repository's history."""
     checks: tuple[HealthCheck, ...] = ()
     """What it gave when it was run again, oldest first."""
     other_text: str = ""
