@@ -88,6 +88,7 @@ class GitCopy:
             commit=commit,
             committed_at=datetime.fromtimestamp(int(seconds), UTC),
             version=tags.stdout.strip() if tags.status == 0 else "",
+            root_commits=self._roots(commit),
         )
 
     def export(self, commit: str, tree: Path, *, room: TreeRoom, below: str = "") -> tuple[SubmoduleLink, ...]:
@@ -112,6 +113,11 @@ class GitCopy:
         if self._is_partial(self.path):
             room.take_bytes(below, size_of(tree))
         return self._named(commit, links)
+
+    def _roots(self, commit: str) -> tuple[str, ...]:
+        if self._run(self.path, "rev-parse", "--is-shallow-repository").stdout.strip() == "true":
+            return ()
+        return tuple(sorted(self._run(self.path, "rev-list", "--max-parents=0", commit).stdout.split()))
 
     def _measure(self, commit: str, room: TreeRoom, below: str) -> dict[str, str]:
         """Take room for everything in a commit; returns the submodules' commits by path."""

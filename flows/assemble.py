@@ -18,7 +18,7 @@ from schemas.code import Candidate
 from schemas.repo import EnvironmentInfo, RepoProfile
 from schemas.reports import Baseline, Rejection
 from schemas.tasks import EditTarget, Issue, Provenance, TaskInstance, Validation
-from storage.content import seal
+from storage.content import seal, source_hash
 from storage.manifest import gymforge_version
 from synthesis.issues import IssueContext, IssueLeaks, write_issue
 from validation.validate import Proof
@@ -103,6 +103,8 @@ def assemble(
             strategy=candidate.strategy,
             issue_style=issue.style,
             license_spdx=ref.license_spdx,
+            attribution=ref.attribution,
+            source_hash=source_hash(clean),
             plan=plan,
             edit_targets=targets,
             validation=Validation(

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
-from storage.card import CardFacts, Example, write_card
+from flows.statistics import health_of
+from storage.card import write_card
+from storage.card_facts import CardFacts, Example
 from storage.layout import DatasetLayout
 from storage.manifest import open_for_reading, read_manifest
 from task_registry import Registry
@@ -30,7 +32,8 @@ def make_card(directory: Path, *, name: str = "") -> Path:
 def card_facts(layout: DatasetLayout, *, name: str) -> CardFacts:
     """Everything that a card tells beyond the manifest."""
     registry = Registry.open(layout.root)
-    is_release = read_manifest(layout).release is not None
+    manifest = read_manifest(layout)
+    is_release = manifest.release is not None
     rows = registry.scan().select(
         "instance_id",
         "repo",
@@ -59,6 +62,7 @@ def card_facts(layout: DatasetLayout, *, name: str) -> CardFacts:
         issue_styles=counted("issue_style"),
         complexity=tuple(sorted(frame["score"].to_list())),
         tests_failing=tuple(sorted(frame["failing"].to_list())),
+        health=health_of(layout, manifest),
         example=_example(registry, frame),
     )
 

@@ -23,7 +23,7 @@ from flows.run_record import RunRecord, peak_memory_bytes
 from flows.settings import IngestSettings, rows_hash, work_hash
 from schemas.code import Candidate, RejectedRewrite
 from schemas.errors import InvalidInput
-from schemas.manifest import Ingestion
+from schemas.manifest import Ingestion, IngestionSettings
 from schemas.model import Model
 from schemas.repo import EnvironmentInfo, RepoProfile
 from schemas.reports import Baseline, VerdictStatus
@@ -41,6 +41,7 @@ from storage.manifest import (
 )
 from synthesis.generate import generate, strategy_names
 from synthesis.identity import instance_id
+from synthesis.strategy import select_strategies
 from validation.sandbox.protocol import Limits, SandboxBackend
 from validation.sandbox.select import open_backend
 from validation.suite import frozen_test_command
@@ -306,9 +307,15 @@ class Pipeline:
                 commit=ref.commit,
                 license_spdx=ref.license_spdx,
                 attribution=ref.attribution,
+                root_commits=ref.root_commits,
                 sandbox=self.backend.kind,
                 config_hash=self.ground.config_hash,
                 seed=self.settings.seed,
+                settings=IngestionSettings(
+                    max_tasks=self.settings.max_tasks,
+                    strategies=select_strategies(self.settings.strategies),
+                    config="" if self.settings.config is None else self.settings.config.name,
+                ),
                 tasks=len(self._tasks),
                 rejected=dict(sorted(Counter(row.reason for row in rejected).items())),
                 quarantined={test: tuple(seen) for test, seen in sorted(self.prepared.baseline.quarantined.items())},

@@ -1,9 +1,7 @@
 """Publish a release on the hub: what goes there, what must not, and whether it arrived."""
 
-import re
 import tempfile
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import Field
@@ -13,29 +11,15 @@ from flows.progress import listener
 from schemas.errors import DatasetError, PublishBlocked
 from schemas.manifest import ShardManifest
 from schemas.model import Model
-from storage.card import SOME_REPO, card_text, write_card
+from storage.card import card_text, shown_figures, with_id, write_card
 from storage.hub import MAIN, HubDataset, HubFile, hub_file, refuse_bad_names
 from storage.layout import DatasetLayout
 from storage.manifest import open_for_reading, read_manifest
 from storage.places import Place
-from task_registry import Registry
-from task_registry.gates import Facts, GateSettings, gate
+from task_registry import Registry, load_rejected
+from task_registry.gates import BLOCKING, Facts, GateSettings, facts_of_text, gate
 
-BLOCKING = ("secret", "personal_data")
-"""Gates that are asked again of whatever is published: a release may be old, or made elsewhere."""
 _SHOWN = 20
-_FIGURE = re.compile(r"\bfigures/([\w.-]+\.\w+)")
-_NO_TASK = Facts(
-    instance_id="",
-    repo="",
-    base_commit="",
-    license_spdx="",
-    strategy="",
-    entity="",
-    bug_patch="",
-    problem_statement="",
-    created_at=datetime.min.replace(tzinfo=UTC),
-)
 
 
 class Publication(Model):
@@ -136,7 +120,7 @@ def _card(layout: DatasetLayout, manifest: ShardManifest, repo_id: str, scratch:
                 "or delete it."
             )
         scratch.figures.mkdir()
-        for name in sorted(set(_FIGURE.findall(text))):
+        for name in shown_figures(text):
             source = layout.figures / name
             if source.is_symlink() or not source.is_file():
                 raise DatasetError(f"{layout.card} shows {source.name}, which is not in {layout.figures}.")
@@ -144,7 +128,7 @@ def _card(layout: DatasetLayout, manifest: ShardManifest, repo_id: str, scratch:
     else:
         write_card(scratch, manifest, facts)
         text = scratch.card.read_text(encoding="utf-8")
-    scratch.card.write_text(text.replace(SOME_REPO, repo_id), encoding="utf-8")
+    scratch.card.write_text(with_id(text, repo_id), encoding="utf-8")
     return scratch
 
 
@@ -172,17 +156,22 @@ def _files(layout: DatasetLayout, manifest: ShardManifest, card: DatasetLayout) 
 
 
 def _refuse_findings(layout: DatasetLayout, card: DatasetLayout) -> None:
-    """Look through the tasks, and for secrets through the card and the manifest.
+    """Ask the gates again whose findings must not be given away: a release may be old, or made elsewhere.
+
+    Of everything that is sent, but that copyright lines, in manifest and card, may hold addresses.
 
     Raises:
         PublishBlocked: something was found; it is not repeated.
     """
-    tasks = Registry.open(layout.root).facts()
-    texts = [_as_facts(path) for path in (card.card, layout.manifest)]
+    tasks = [*Registry.open(layout.root).facts(), *_left_out(layout)]
+    card_facts, manifest = (facts_of_text(one.name, one.read_text("utf-8")) for one in (card.card, layout.manifest))
+    looked_at = {
+        "secret": [card_facts, manifest, *tasks],
+        "personal_data": [facts_of_text(layout.manifest.name, _without_copyright(layout)), *tasks],
+    }
     found = []
     for name in BLOCKING:
-        looked_at = [*texts, *tasks] if name == "secret" else tasks
-        for where, finding in sorted(gate(name)(looked_at, GateSettings()).items()):
+        for where, finding in sorted(gate(name)(looked_at[name], GateSettings()).items()):
             found.append(f"{where}: {name} ({finding.detail})")
     if found:
         more = f"\n  and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
@@ -193,5 +182,12 @@ def _refuse_findings(layout: DatasetLayout, card: DatasetLayout) -> None:
         )
 
 
-def _as_facts(path: Path) -> Facts:
-    return _NO_TASK._replace(instance_id=path.name, problem_statement=path.read_text(encoding="utf-8"))
+def _left_out(layout: DatasetLayout) -> Iterator[Facts]:
+    for row in load_rejected(layout.root):
+        yield facts_of_text(f"rejected {row.candidate_id}", "\n".join(row.model_dump(mode="json").values()))
+
+
+def _without_copyright(layout: DatasetLayout) -> str:
+    manifest = read_manifest(layout)
+    ingestions = tuple(one.model_copy(update={"attribution": ()}) for one in manifest.ingestions)
+    return manifest.model_copy(update={"ingestions": ingestions}).model_dump_json(indent=1)

@@ -184,14 +184,18 @@ def show_release(folder: Path, manifest: ShardManifest) -> None:
     for split, tasks in release.tasks.items():
         table.add_row(split, str(tasks), str(repos[split]))
     console.print(table)
-    for gate, reasons in release.dropped.items():
-        told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none stays out"
-        console.print(f"{gate}: {told}", highlight=False)
-    for gate, why in release.not_checked.items():
-        console.print(f"{gate}: not checked, {why}", highlight=False)
+    _show_gates(console, release.dropped, release.not_checked)
     if release.checked:
         every = sum(release.tasks.values()) + sum(sum(reasons.values()) for reasons in release.dropped.values())
         console.print(f"run again since they were made: {release.checked} of {every} tasks", highlight=False)
+
+
+def _show_gates(console: Console, dropped: Mapping[str, Mapping[str, int]], not_checked: Mapping[str, str]) -> None:
+    for gate, reasons in dropped.items():
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none stays out"
+        console.print(f"gate {gate}: {told}", highlight=False)
+    for gate, why in not_checked.items():
+        console.print(f"gate {gate}: not checked, {why}", highlight=False)
 
 
 def show_publication(publication: Publication) -> None:
@@ -273,15 +277,18 @@ def show_stats(counts: DatasetCounts) -> None:
     for one in counts.repositories:
         if one.fast_path is not None:
             console.print(f"{one.repo}: {_audit(one.fast_path)}")
-    console.print("yield by strategy:")
+    console.print("left by the gates, by strategy:" if counts.splits else "yield by strategy:")
     console.print(_yields(counts.yields))
     for title, numbers in (
         ("rejected", counts.rejected),
         ("languages", counts.languages),
         ("domains", counts.domains),
         ("issue styles", counts.issue_styles),
+        *([("splits", counts.splits)] if counts.splits else []),
     ):
         console.print(f"{title}: " + (", ".join(f"{name} {number}" for name, number in numbers.items()) or "none"))
+    _show_gates(console, counts.gates, counts.not_checked)
+    console.print(f"health: {counts.health.told}", soft_wrap=True)
     for run in counts.runs:
         console.print(
             f"run of {run.repo} at {run.commit[:12]}: {run.seconds:.0f} s with {run.workers} workers, "

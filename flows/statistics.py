@@ -8,11 +8,14 @@ from pydantic import ValidationError
 
 from flows.run_record import RunRecord
 from schemas.errors import DatasetDamaged
-from schemas.manifest import FastPathAudit
+from schemas.health import HealthCheck, HealthSummary
+from schemas.manifest import FastPathAudit, ShardManifest
 from schemas.model import Model
+from storage.health import read_health
 from storage.layout import DatasetLayout
 from storage.manifest import open_for_reading, read_manifest
 from task_registry import load_rejected, summarize_tasks
+from task_registry.gates.health import in_quarantine
 
 
 class RepositoryCounts(Model):
@@ -33,11 +36,19 @@ class DatasetCounts(Model):
     tasks: int
     repositories: tuple[RepositoryCounts, ...]
     yields: Mapping[str, Mapping[str, int]]
-    """Strategy to `accepted` or reason to number."""
+    """Strategy to `accepted` or reason to number; the reasons of a release are those of its gates."""
     rejected: Mapping[str, int]
+    """Reason to number of candidates that did not become tasks."""
     languages: Mapping[str, int]
     domains: Mapping[str, int]
     issue_styles: Mapping[str, int]
+    splits: Mapping[str, int]
+    """Of a release: split to number of tasks."""
+    gates: Mapping[str, Mapping[str, int]]
+    """Of a release: gate to reason to number of tasks that were left out."""
+    not_checked: Mapping[str, str]
+    """Of a release: gate that was not asked, and why."""
+    health: HealthSummary
     runs: tuple[RunRecord, ...]
 
 
@@ -59,10 +70,12 @@ def count_dataset(directory: Path) -> DatasetCounts:
         languages[task.language] += 1
         styles[task.issue_style] += 1
         domains.update(task.domain)
-    rejected: Counter[str] = Counter()
     for row in load_rejected(directory):
         yields.setdefault(row.strategy, Counter())[row.reason] += 1
-        rejected[row.reason] += 1
+    rejected: Counter[str] = Counter()
+    for one in manifest.ingestions:
+        rejected.update(one.rejected)
+    release = manifest.release
     return DatasetCounts(
         directory=directory,
         tasks=sum(one.tasks for one in manifest.ingestions),
@@ -84,7 +97,38 @@ def count_dataset(directory: Path) -> DatasetCounts:
         languages=_sorted(languages),
         domains=_sorted(domains),
         issue_styles=_sorted(styles),
+        splits=release.tasks if release else {},
+        gates=release.dropped if release else {},
+        not_checked=release.not_checked if release else {},
+        health=health_of(layout, manifest),
         runs=run_records(layout),
+    )
+
+
+def health_of(layout: DatasetLayout, manifest: ShardManifest) -> HealthSummary:
+    """How many tasks were rejected later: by a dataset's own history, or by those of the datasets of a release.
+
+    Raises:
+        DatasetDamaged: the history cannot be read.
+    """
+    tasks, release = sum(one.tasks for one in manifest.ingestions), manifest.release
+    if release is not None:
+        gone = sum(number for reasons in release.dropped.values() for number in reasons.values())
+        return HealthSummary(
+            accepted=tasks + gone,
+            checked=release.checked,
+            quarantined=sum(release.dropped.get("health", {}).values()),
+            last_checked_at=release.last_checked_at,
+        )
+    checks = read_health(layout)
+    own: dict[str, list[HealthCheck]] = {}
+    for one in checks:
+        own.setdefault(one.instance_id, []).append(one)
+    return HealthSummary(
+        accepted=tasks,
+        checked=len(own),
+        quarantined=sum(map(in_quarantine, own.values())),
+        last_checked_at=max((one.checked_at for one in checks), default=None),
     )
 
 

@@ -1,6 +1,7 @@
 """The manifest of a dataset folder: which shards there are and what is in them."""
 
 from collections.abc import Mapping
+from datetime import date, datetime
 
 from pydantic import Field
 
@@ -30,6 +31,34 @@ class ReleasedShard(Shard):
     """`instance_id` of its last row."""
 
 
+class BenchmarkList(Model):
+    """A list that tasks were held against."""
+
+    name: str
+    """Of its file."""
+    sha256: str
+    """SHA-256 of the file, in hexadecimal."""
+
+
+class GateRules(Model):
+    """What the gates of a release went by."""
+
+    licences: tuple[str, ...]
+    """SPDX ids that were allowed."""
+    benchmarks: tuple[BenchmarkList, ...]
+    """In the order in which they were asked."""
+    since: date | None
+    """Tasks of commits from before that day stayed out."""
+    overlap_words: int
+    """Words in a run that a benchmark may have too."""
+    overlap_share: float
+    """Of a task's runs, from which it overlaps with the benchmark."""
+    near: float
+    """Similarity (Jaccard) from which two bugs or texts were nearly the same; above 1 for never."""
+    near_words: int
+    """Words in a run of which similarity is told."""
+
+
 class Release(Model):
     """What a release was made of, and by which rules."""
 
@@ -46,6 +75,10 @@ class Release(Model):
     """Gate that was not asked, and why."""
     checked: int = 0
     """Tasks that were run again at least once since they were made, those among them that did not hold included."""
+    last_checked_at: datetime | None = None
+    """When the last of them was; `None` where none was."""
+    rules: GateRules | None = None
+    """`None` where an older gymforge did not record them."""
     shards: tuple[ReleasedShard, ...]
     """Files, by split and by id."""
     rejected_shards: tuple[Shard, ...]
@@ -63,6 +96,17 @@ class FastPathAudit(Model):
     """The first disagreement: candidate and difference."""
 
 
+class IngestionSettings(Model):
+    """What was asked for, beside the commit, the seed and the sandbox."""
+
+    max_tasks: int | None
+    """After how many tasks it was to stop; `None` for all there are."""
+    strategies: tuple[str, ...]
+    """Bug strategies by name, in the order in which they count."""
+    config: str = ""
+    """Name of the profile file that the user gave; what it said is in `profile`."""
+
+
 class Ingestion(Model):
     """One repository's part of a dataset."""
 
@@ -76,12 +120,16 @@ class Ingestion(Model):
     """SPDX expression, or `NOASSERTION`."""
     attribution: tuple[str, ...] = ()
     """Copyright lines of the repository's licence files, as they stand there."""
+    root_commits: tuple[str, ...] = ()
+    """Commits without parents in its history, sorted: forks share them. Empty where the history was not whole."""
     sandbox: str
     """Kind of sandbox in which tests ran."""
     config_hash: str
     """Hash of every setting that can change the rows."""
     seed: int
     """The run's seed."""
+    settings: IngestionSettings | None = None
+    """`None` where an older gymforge did not record them."""
     tasks: int
     """Rows in `shards` together."""
     rejected: Mapping[str, int]

@@ -37,6 +37,8 @@ class RepoRef(Model):
     """SPDX expression from the repository's own licence files; `NOASSERTION` where it is not certain."""
     attribution: tuple[str, ...] = ()
     """Copyright lines of these files, as they stand there."""
+    root_commits: tuple[str, ...] = ()
+    """Commits without parents in its history, sorted; empty where the history is cut off (a shallow clone)."""
     version: str = ""
     """`git describe --tags` at the commit (nearest tag, distance, hash), empty without tags."""
 

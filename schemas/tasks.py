@@ -237,6 +237,10 @@ class TaskInstance(Model):
     """Name of the style in which the issue is written."""
     license_spdx: str
     """SPDX expression from the repository's own licence files; `NOASSERTION` where it is not certain."""
+    attribution: tuple[str, ...] | None = None
+    """Copyright lines of these files, as they stand there; null in rows of schema 1.0."""
+    source_hash: str | None = None
+    """SHA-256 of the words of the changed file before the bug: equal in copies of it; null in rows of schema 1.0."""
     plan: Plan
     """The fix, step by step, in words."""
     edit_targets: tuple[EditTarget, ...]

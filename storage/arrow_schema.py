@@ -107,6 +107,8 @@ TASK_SCHEMA = pa.schema(
         ("strategy", _TEXT),
         ("issue_style", _TEXT),
         ("license_spdx", _TEXT),
+        ("attribution", _TEXTS),
+        ("source_hash", _TEXT),
         ("plan", _PLAN),
         ("edit_targets", _list(_EDIT_TARGET)),
         ("validation", _VALIDATION),
@@ -152,6 +154,14 @@ _EACH_ROW_ITS_OWN = frozenset(
         "edit_targets.list.element.replace",
     }
 )
+
+
+def completed(table: pa.Table) -> pa.Table:
+    """Tasks of any version that can be read, with the columns of this one; those that were not there are null."""
+    missing = [field for field in TASK_SCHEMA if field.name not in table.schema.names]
+    for field in missing:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(TASK_SCHEMA.names)
 
 
 def dictionary_columns(schema: pa.Schema) -> list[str]:

@@ -3,42 +3,29 @@
 Imports huggingface_hub and matplotlib where they are used.
 """
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from schemas.errors import MissingExtra
-from schemas.manifest import ShardManifest
-from schemas.model import Model
+from schemas.manifest import GateRules, Ingestion, Release, ShardManifest
 from schemas.tasks import SCHEMA_VERSION
+from storage.card_facts import CardFacts, Example
+from storage.card_metadata import metadata
 from storage.durable import write_whole
 from storage.layout import DatasetLayout
+from storage.markdown import Markdown, fenced, plain, table
 
-_SIZES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (1_000_000, "100K<n<1M"),
-    (10_000_000, "1M<n<10M"),
-)
-_LARGEST = "10M<n<100M"
-_OPEN_LICENCES = frozenset({"mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "unlicense", "zlib"})
-"""Ids of the hub's that are SPDX ids in lower case."""
 _SHOWN = {"complexity": "complexity, from", "strategies": "strategy", "domains": "domain", "stages": "stage"}
 _MOST_ROWS = 40
+_MOST_LINES = 40
 _BINS = 20
-
-
-SOME_REPO = "OWNER/NAME"
-"""Stands for the id of the dataset on the hub until it has one."""
+_SOME_REPO = 'load_dataset("OWNER/NAME"'
+"""Stands in a card until the dataset has an id on the hub."""
+_BLOCK_OF_CODE = re.compile(r"^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"(?<!\\)(`+)[^`\n]+\1")
+_FIGURE = re.compile(r"""(?:(?<!\\)\](?:\(|:\s*)<?|\ssrc=["']?)(?:\./)?figures/([\w.-]+\.\w+)""")
 _USE = """\
-## Use
-
-```python
-import datasets
-
-tasks = datasets.load_dataset("OWNER/NAME", split="train")  # the id of this dataset
-```
-
 Columns have SWE-bench's names where it has them: `problem_statement`, `patch` (the fix), `FAIL_TO_PASS`,
 `PASS_TO_PASS`, `base_commit`. `bug_patch` makes the task's tree from that commit."""
 _MADE = """\
@@ -46,44 +33,14 @@ _MADE = """\
 
 Every suite ran three times on the clean tree; a test that did not agree with itself is in no task. A bug counts where
 the same tests fail in two runs. For each repository, `manifest.json` has the commit, the environment with all versions,
-how its suite was run, what was rejected and why, and the hash of every file. The same commit, settings and seed give
-the same bytes: `gymforge ingest URL --ref COMMIT --seed SEED`."""
+how its suite was run, what was rejected and why, and the hash of every file. The same commit, environment and settings
+give the same bytes."""
 _LIMITS = """\
 ## Known limits
 
 Bugs are made by rules and lie in one file; real ones are more varied. Domain labels and complexity are measured, not
 judged by people. A suite that tests little finds few bugs, so well tested code is over-represented. Tasks run their
 repository's code: run it in a sandbox."""
-
-
-class Example(Model):
-    """A task to show."""
-
-    instance_id: str
-    problem_statement: str
-    goal: str
-    patch: str
-
-
-class CardFacts(Model):
-    """What a card tells of a dataset beyond its manifest."""
-
-    name: str
-    """Of the dataset, for people."""
-    tasks: Mapping[str, int]
-    """Split to number of tasks."""
-    repos: Mapping[str, int]
-    """Repository to number of tasks."""
-    languages: Mapping[str, int]
-    strategies: Mapping[str, int]
-    domains: Mapping[str, int]
-    stages: Mapping[str, int]
-    issue_styles: Mapping[str, int]
-    complexity: tuple[float, ...]
-    """`complexity.score` of every task, sorted."""
-    tests_failing: tuple[int, ...]
-    """Number of failing tests of every task, sorted."""
-    example: Example | None
 
 
 def write_card(layout: DatasetLayout, manifest: ShardManifest, facts: CardFacts) -> None:
@@ -107,40 +64,39 @@ def card_text(manifest: ShardManifest, facts: CardFacts, *, figures: Sequence[st
     Raises:
         MissingExtra: huggingface_hub is not installed.
     """
-    try:
-        from huggingface_hub import DatasetCardData
-    except ImportError as error:
-        raise MissingExtra(
-            "huggingface_hub is not installed. Cards are made with it: pip install 'gymforge[release]'."
-        ) from error
-    licences = sorted({one.license_spdx for one in manifest.ingestions if one.tasks})
-    total = sum(facts.tasks.values())
-    data = DatasetCardData(
-        pretty_name=facts.name,
-        language=["en"],
-        license=licences[0].lower() if len(licences) == 1 and licences[0].lower() in _OPEN_LICENCES else "other",
-        license_name="per-repository" if len(licences) != 1 else None,
-        size_categories=[next((name for limit, name in _SIZES if total < limit), _LARGEST)],
-        task_categories=["text-generation"],
-        tags=["code", "software-engineering", "swe-gym", "swe-bench", *sorted(facts.languages)],
-        configs=[{"config_name": "default", "data_files": _data_files(manifest, facts)}],
-        dataset_info={"features": _features(), "splits": _splits(manifest, facts)},
-    )
     body = "\n\n".join(part for part in _parts(manifest, facts, figures) if part)
-    return f"---\n{data.to_yaml()}\n---\n\n{body}\n"
+    return f"---\n{metadata(manifest, facts).to_yaml()}\n---\n\n{body}\n"
+
+
+def with_id(card: str, repo_id: str) -> str:
+    """A card that says what the dataset is called on the hub, where it did not know yet."""
+    return card.replace(_SOME_REPO, f'load_dataset("{repo_id}"', 1)
+
+
+def shown_figures(card: str) -> list[str]:
+    """Names of the files in `figures/` that a card shows, sorted; what is written as code shows nothing."""
+    return sorted(set(_FIGURE.findall(_CODE.sub("", _BLOCK_OF_CODE.sub("", card)))))
+
+
+def _use(facts: CardFacts) -> str:
+    """How it is loaded: its `train`, or the largest split where it has none."""
+    split = max(facts.tasks, key=lambda name: (name == "train", facts.tasks[name], name), default="")
+    which = f', split="{split}"' if split else ""
+    code = f"import datasets\n\ntasks = datasets.{_SOME_REPO}{which})  # the id of this dataset"
+    return f"## Use\n\n{fenced(code, 'python')}\n\n{_USE}"
 
 
 def _parts(manifest: ShardManifest, facts: CardFacts, figures: Sequence[str]) -> list[str]:
     total, release = sum(facts.tasks.values()), manifest.release
     return [
-        f"# {facts.name}",
+        f"# {plain(facts.name)}",
         f"{total:,} software-engineering tasks from {len(facts.repos)} "
         f"{'repository' if len(facts.repos) == 1 else 'repositories'}, made by "
-        f"gymforge {manifest.gymforge_version}. Each is a bug in a real "
+        f"gymforge {plain(manifest.gymforge_version)}. Each is a bug in a real "
         "repository, an issue text, the fix as patch, plan and edits, and the tests that fail with the bug and pass "
         "without it, proven by running them. Schema version " + SCHEMA_VERSION + ".",
         _table("Split", ("split", "tasks"), sorted(facts.tasks.items())) if release else "",
-        _USE,
+        _use(facts),
         _example(facts.example),
         "## Figures\n\n" + "\n".join(f"![{name.replace('_', ' ')}](figures/{name}.png)" for name in figures),
         _table("Languages", ("language", "tasks"), _by_count(facts.languages)),
@@ -150,8 +106,9 @@ def _parts(manifest: ShardManifest, facts: CardFacts, figures: Sequence[str]) ->
         _table("Styles of issue texts", ("style", "tasks"), _by_count(facts.issue_styles)),
         _yields(manifest),
         _gates(manifest),
+        f"## Health\n\n{facts.health.told[0].upper()}{facts.health.told[1:]}. What did not hold is in no release.",
         _sources(manifest),
-        _MADE,
+        _made(manifest),
         _LIMITS,
     ]
 
@@ -206,36 +163,17 @@ def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     if not rows:
         return ""
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join(_cell(one) for one in row)} |" for row in rows]
-    return f"## {title}\n\n" + "\n".join(lines)
-
-
-def _cell(value: object) -> str:
-    text = f"{value:,}" if isinstance(value, int) else str(value)
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    return f"## {title}\n\n{table(head, rows)}"
 
 
 def _example(example: Example | None) -> str:
     if example is None:
         return ""
-    patch = "\n".join(example.patch.splitlines()[:40])
+    text, patch = ("\n".join(one.splitlines()[:_MOST_LINES]) for one in (example.problem_statement, example.patch))
     return (
-        f"## Example\n\n`{example.instance_id}`\n\n{_quoted(example.problem_statement)}\n\n**Plan**: "
-        f"{_cell(example.goal)}\n\n{_fenced(patch, 'diff')}"
+        f"## Example\n\n**Id**: {plain(example.instance_id)}\n\n{fenced(text, 'text')}\n\n**Plan**: "
+        f"{plain(example.goal)}\n\n{fenced(patch, 'diff')}"
     )
-
-
-def _quoted(text: str) -> str:
-    """Text of a repository's, shown as text."""
-    return _fenced("\n".join(text.splitlines()[:40]), "text")
-
-
-def _fenced(text: str, language: str) -> str:
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _yields(manifest: ShardManifest) -> str:
@@ -254,8 +192,67 @@ def _gates(manifest: ShardManifest) -> str:
     rows: list[tuple[str, str]] = []
     for gate, reasons in release.dropped.items():
         rows.append((gate, ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none stays out"))
-    rows += [(gate, f"**not checked**: {why}") for gate, why in release.not_checked.items()]
-    return _table("Gates", ("gate", "tasks that stay out"), rows)
+    rows += [(gate, Markdown(f"**not checked**: {plain(why)}")) for gate, why in release.not_checked.items()]
+    return f"{_table('Gates', ('gate', 'tasks that stay out'), rows)}{_rules(release.rules)}"
+
+
+def _rules(rules: GateRules | None) -> str:
+    if rules is None:
+        return ""
+    since = f" Commits from before {rules.since} are left out." if rules.since else ""
+    lists = ", ".join(f"{plain(one.name)} (SHA-256 `{one.sha256}`)" for one in rules.benchmarks) or "none"
+    near = (
+        "nothing is left out for being nearly the same"
+        if rules.near > 1
+        else (
+            f"two bugs or texts are nearly the same from a similarity of {rules.near} on (Jaccard, runs of "
+            f"{rules.near_words} words)"
+        )
+    )
+    licences = plain(", ".join(rules.licences))
+    return (
+        f"\n\nAllowed licences: {licences}. Benchmarks' lists: {lists}; a task overlaps with one "
+        f"where {rules.overlap_share:.0%} of its runs of {rules.overlap_words} words are in it.{since} Of duplicates, "
+        f"{near}."
+    )
+
+
+def _made(manifest: ShardManifest) -> str:
+    """How it was made, with the commands that make it again."""
+    own = [one for one in manifest.ingestions if one.tasks]
+    commands = [_ingested(one) for one in own[:_MOST_ROWS]]
+    if len(own) > _MOST_ROWS:
+        commands.append(f"# and {len(own) - _MOST_ROWS} more; manifest.json has their settings")
+    if manifest.release:
+        commands.append(_released(manifest.release))
+    return f"{_MADE}\n\n{fenced(chr(10).join(commands), 'console')}" if commands else _MADE
+
+
+def _ingested(one: Ingestion) -> str:
+    source = one.url if "://" in one.url or "@" in one.url else f"WHERE-{one.repo.rpartition('/')[2]}-LIES"
+    words = ["gymforge", "ingest", source, "--ref", one.commit, "--sandbox", one.sandbox, "--seed", str(one.seed)]
+    asked = one.settings
+    if asked is None:
+        return f"{shlex.join(words)}  # and what else was asked for was not recorded"
+    words += ["--strategies", ",".join(asked.strategies)]
+    if asked.max_tasks is not None:
+        words += ["--max-tasks", str(asked.max_tasks)]
+    if asked.config:
+        words += ["--config", asked.config]
+    return shlex.join(words)
+
+
+def _released(release: Release) -> str:
+    words = ["gymforge", "release", "DATASET...", "--out", "RELEASE", "--seed", str(release.splits_seed)]
+    words += [word for split, share in sorted(release.shares.items()) for word in ("--split", f"{split}={share!r}")]
+    rules = release.rules
+    if rules is None:
+        return f"{shlex.join(words)}  # and the rules of its gates were not recorded"
+    words += ["--near", repr(rules.near)]
+    words += ["--since", rules.since.isoformat()] if rules.since else []
+    words += [word for one in rules.benchmarks for word in ("--benchmark", one.name)]
+    words += [word for one in rules.licences for word in ("--licence", one)]
+    return shlex.join(words)
 
 
 def _sources(manifest: ShardManifest) -> str:
@@ -266,50 +263,3 @@ def _sources(manifest: ShardManifest) -> str:
     ]
     head = ("repository", "source", "licence (SPDX)", "copyright, as its licence files state it")
     return _table("Licences and attribution", head, rows)
-
-
-def _data_files(manifest: ShardManifest, facts: CardFacts) -> list[dict[str, str]]:
-    if manifest.release is None:
-        return [{"split": "train", "path": "data/*.parquet"}]
-    return [{"split": split, "path": f"data/{split}-*.parquet"} for split, tasks in facts.tasks.items() if tasks]
-
-
-def _splits(manifest: ShardManifest, facts: CardFacts) -> list[dict[str, Any]]:
-    release = manifest.release
-    if release is None:
-        shards = manifest.task_shards()
-        return [
-            {
-                "name": "train",
-                "num_bytes": sum(one.size_bytes for one in shards),
-                "num_examples": sum(facts.tasks.values()),
-            }
-        ]
-    return [
-        {
-            "name": split,
-            "num_bytes": sum(one.size_bytes for one in release.shards if one.split == split),
-            "num_examples": tasks,
-        }
-        for split, tasks in facts.tasks.items()
-        if tasks
-    ]
-
-
-def _features() -> list[dict[str, Any]]:
-    """The columns in the hub's own terms."""
-    from storage.arrow_schema import TASK_SCHEMA
-
-    return [{"name": field.name} | _feature(field.type) for field in TASK_SCHEMA]
-
-
-def _feature(kind: Any) -> dict[str, Any]:
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return {"struct": [{"name": field.name} | _feature(field.type) for field in kind]}
-    if pa.types.is_list(kind):
-        inner = _feature(kind.value_type)
-        return {"list": inner.get("dtype") or inner["struct"]}
-    names = {pa.float64(): "float64", pa.timestamp("us", tz="UTC"): "timestamp[us, tz=UTC]"}
-    return {"dtype": names.get(kind, str(kind))}

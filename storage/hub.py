@@ -6,7 +6,7 @@ tried again: nothing is sent twice that arrived, and nothing is committed twice.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -54,6 +54,8 @@ class _Difference(NamedTuple):
     missing: tuple[HubFile, ...]
     """Files that are not there, or other."""
     extra: tuple[str, ...]
+    held: Mapping[str, str]
+    """Path to Git's name of what is there now, of everything that would be replaced or removed."""
 
 
 def hub_file(path: str, source: Path) -> HubFile:
@@ -111,13 +113,15 @@ class HubDataset:
         The repository and the branch are made where they are not there. `notice` is told of every further attempt.
 
         Raises:
-            PublishFailed: the hub cannot be reached or refuses; transient where it may do so later.
+            PublishFailed: the hub cannot be reached or refuses; transient where it may do so later. Or somebody else
+                changed the same files meanwhile.
             DatasetError: the repository holds somebody's other data.
         """
         uploaded: dict[str, None] = {}
         removed: dict[str, None] = {}
         waits_s = iter(_WAITS_S)
         committed = False
+        first: _Difference | None = None
         while True:
             try:
                 with faults_named(self.repo_id, token=self._token):
@@ -127,6 +131,8 @@ class HubDataset:
                         return Sent(found.head, url, tuple(uploaded), tuple(removed))
                     if committed:  # the hub took it and does not show it: its .gitignore names a file, say
                         raise self._damaged((*(file.path for file in found.missing), *found.extra)[0], found.head)
+                    first = first or found
+                    self._refuse_newer(found, than=first)
                     # Said before it is done: the answer may be lost, and the next look finds nothing to do.
                     uploaded |= dict.fromkeys(file.path for file in found.missing)
                     removed |= dict.fromkeys(found.extra)
@@ -168,7 +174,9 @@ class HubDataset:
         self._refuse_foreign(there, head)
         wanted = {file.path: file for file in files}
         missing = tuple(file for path, file in wanted.items() if path not in there or not _is_same(there[path], file))
-        return _Difference(head, missing, tuple(sorted(p for p in there if p.startswith(OURS) and p not in wanted)))
+        extra = tuple(sorted(path for path in there if path.startswith(OURS) and path not in wanted))
+        held = {path: file.blob_id for path, file in there.items() if path in wanted or path in extra}
+        return _Difference(head, missing, extra, held)
 
     def _head(self) -> str:
         """The branch's commit, after making repository and branch where they are not there."""
@@ -215,6 +223,15 @@ class HubDataset:
             f"{self.repo_id} holds {theirs[0]}, which no release of gymforge put there. Name another dataset, or "
             "delete what is in this one first."
         )
+
+    def _refuse_newer(self, found: _Difference, *, than: _Difference) -> None:
+        """What somebody else brought while this was being sent is not replaced unseen."""
+        if found.held != than.held:
+            raise PublishFailed(
+                f"{self.repo_id} was changed by somebody else while this release was sent: commit {found.head[:12]} "
+                "has other files in its places, and they were left alone. Look at it; the same command again puts "
+                "this release in its place."
+            )
 
     def _commit(self, found: _Difference, message: str) -> None:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete

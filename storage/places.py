@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from schemas.errors import DatasetDamaged, DatasetError, MissingExtra
 from schemas.manifest import Shard
 from schemas.tasks import SCHEMA_VERSION, is_readable
-from storage.arrow_schema import TASK_SCHEMA, VERSION_KEY
+from storage.arrow_schema import TASK_SCHEMA, VERSION_KEY, completed
 from storage.integrity import NEXT_STEP
 
 _BATCH_ROWS = 50
@@ -95,15 +95,16 @@ class Place:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
                 yield from batch.to_pylist()
 
-    def tables(self, shard: Shard) -> Iterator[Any]:
-        """The rows of a shard, in order, as a pyarrow table for each row group.
+    def tables(self, shard: Shard, *, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """The rows of a shard, in order, as a pyarrow table for each row group; of all columns, or of these.
 
         Raises:
             DatasetDamaged, DatasetError: as for `rows`.
         """
         with self._naming_damage(shard), self._opened(shard) as file:
             for number in range(file.metadata.num_row_groups):
-                yield file.read_row_group(number, use_threads=False)
+                table = file.read_row_group(number, columns=columns, use_threads=False)
+                yield completed(table) if columns is None else table
 
     def first_key(self, shard: Shard) -> str:
         """The `instance_id` of the first row of a shard that is sorted by it; empty where it has none.

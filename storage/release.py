@@ -1,5 +1,6 @@
 """Write a release: tasks of many shards as sorted files of a fitting size, by split; imports pyarrow."""
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -78,6 +79,7 @@ def write_release(
             files = max(1, round(size_bytes / target_bytes))
             groups = _groups(_merged(own, gone))
             written = list(_write_files(layout, split, groups, file_bytes=size_bytes / files))
+            written = _evened(layout, split, written, target_bytes)
             for number, one in enumerate(written):
                 path = layout.released_shard(split, number, len(written))
                 found.append(_published(layout, one, path))
@@ -121,10 +123,32 @@ def _groups(tables: Iterator[Any]) -> Iterator[Any]:
         yield pa.concat_tables(waiting)
 
 
-def _write_files(layout: DatasetLayout, split: str, groups: Iterator[Any], *, file_bytes: float) -> Iterator[Written]:
-    """Write row groups to temporary files; a file ends where it has its share."""
+def _evened(layout: DatasetLayout, split: str, written: list[Written], target_bytes: int) -> list[Written]:
+    """The same rows, where the last file is too small: one of the last two, or two of one size."""
+    paths = [temporary_name(one.path) for one in written[-2:]]
+    sizes = [path.stat().st_size for path in paths]
+    if len(paths) < 2 or sizes[1] >= target_bytes / 2:
+        return written
+    aside = [path.rename(path.with_suffix(".old")) for path in paths]
+    groups = (group for path in aside for group in _groups_of(path))
+    file_bytes = math.inf if sum(sizes) < 1.5 * target_bytes else sum(sizes) / 2
+    made = list(_write_files(layout, split, groups, file_bytes=file_bytes, number=len(written) - 2))
+    for path in aside:
+        path.unlink()
+    return [*written[:-2], *made]
+
+
+def _groups_of(path: Path) -> Iterator[Any]:
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number, use_threads=False)
+
+
+def _write_files(
+    layout: DatasetLayout, split: str, groups: Iterator[Any], *, file_bytes: float, number: int = 0
+) -> Iterator[Written]:
+    """Write row groups to temporary files, numbered from `number` on; a file ends where it has its share."""
     group = next(groups, None)
-    number = 0
     while group is not None:
         path = layout.released_shard(split, number, 0)
         rows, first, last = 0, group.column(_KEY)[0].as_py(), ""

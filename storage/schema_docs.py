@@ -6,7 +6,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
@@ -24,6 +24,7 @@ _SCALARS = {
     int: "int64",
     float: "double",
     bool: "bool",
+    date: "date",
     datetime: "timestamp[us, tz=UTC]",
 }
 
@@ -44,7 +45,8 @@ tests read, query, release and add to them.
 
 | version | what it added |
 |---|---|
-| 1.1 | in manifests: `attribution` of an ingestion, `checked` of a release |
+| 1.1 | of a task: `attribution`, `source_hash`; of an ingestion: `attribution`, `root_commits`, `settings`; |
+| | of a release: `checked`, `last_checked_at`, `rules` |
 | 1.0 | |
 
 A dataset folder holds:

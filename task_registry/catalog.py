@@ -22,7 +22,6 @@ from task_registry.curriculum import stage_of
 from task_registry.splits import Splits
 
 Row = TypeVar("Row", bound=Model)
-_SPLITS = Splits()
 _QUERIED = ("instance_id", "repo", "language", "strategy", "issue_style", "domain", "complexity")
 
 
@@ -61,7 +60,7 @@ class TaskSummary(Model):
     stage: str
     """Stage of the curriculum (see `task_registry.curriculum`)."""
     split: str
-    """Split of the repository (see `task_registry.splits`)."""
+    """Split of the repository (see `task_registry.splits`); in a release, the one that it is in."""
 
 
 def load_tasks(
@@ -113,7 +112,8 @@ def summarize_tasks(directory: Path | str, query: TaskQuery | None = None) -> It
     """As `query_tasks`, reading only what a list shows."""
     query = query or TaskQuery()
     paths = _task_paths(directory, query)
-    return (_summary(row) for row in _rows(paths, query, columns=(*_QUERIED, "FAIL_TO_PASS")))
+    splits = Splits.of_release(_open(directory)[1].release)
+    return (_summary(row, splits) for row in _rows(paths, query, columns=(*_QUERIED, "FAIL_TO_PASS")))
 
 
 def count_tasks(directory: Path | str, query: TaskQuery | None = None) -> int:
@@ -209,7 +209,7 @@ def _condition(query: TaskQuery) -> Any:
     return condition
 
 
-def _summary(row: dict[str, Any]) -> TaskSummary:
+def _summary(row: dict[str, Any], splits: Splits) -> TaskSummary:
     return TaskSummary(
         instance_id=row["instance_id"],
         repo=row["repo"],
@@ -220,5 +220,5 @@ def _summary(row: dict[str, Any]) -> TaskSummary:
         complexity=row["complexity"]["score"],
         fail_to_pass=len(row["FAIL_TO_PASS"]),
         stage=stage_of(Complexity.model_validate(row["complexity"])),
-        split=_SPLITS.split_of(row["repo"]),
+        split=splits.split_of(row["repo"]),
     )

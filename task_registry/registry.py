@@ -139,14 +139,26 @@ class Registry:
 
     def facts(self) -> list[Facts]:
         """What gates look at in every task, by id."""
+        other = {"entity", "path", "roots", "checks", "other_text", "tests"}
         shown = self.scan().select(
-            *(pl.col(name) for name in Facts._fields if name not in {"entity", "checks", "other_text"}),
+            *(pl.col(name) for name in Facts._fields if name not in other),
+            pl.col("edit_targets").list.first().struct.field("path").fill_null(""),
             pl.col("provenance").struct.field("entity"),
             _other_text().alias("other_text"),
         )
-        checks = self.checks()
+        checks, suites = self.checks(), self._suites()
+        roots = {(one.repo, one.commit): one.root_commits for one in (held.ingestion for held in self.held)}
         rows = self._collected(shown, "the dataset").sort("instance_id").iter_rows(named=True)
-        return [Facts(**row, checks=tuple(checks.get(row["instance_id"], ()))) for row in rows]
+        return [
+            Facts(
+                **row,
+                checks=tuple(checks.get(row["instance_id"], ())),
+                tests=suites.get(key, ()),
+                roots=roots.get(key, ()),
+            )
+            for row in rows
+            for key in [(row["repo"], row["base_commit"])]
+        ]
 
     def checks(self) -> Mapping[str, Sequence[HealthCheck]]:
         """Instance id to what the task gave when it was run again, oldest first."""
@@ -221,6 +233,23 @@ class Registry:
         commits = ", ".join(one.commit[:12] for one in found)
         raise DatasetError(f"{url} is there at several commits: {commits}. Name one.")
 
+    def _suites(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
+        """Repository and commit to the ids of all tests that rows and manifests name, sorted; a row group at a time."""
+        found = {
+            (one.repo, one.commit): {*one.not_passing, *one.quarantined}
+            for one in (held.ingestion for held in self.held)
+        }
+        lists = ("FAIL_TO_PASS", "PASS_TO_PASS")
+        for place, shards in self._shards_by_place().items():
+            for shard in shards:
+                for table in place.tables(shard, columns=("repo", "base_commit", *lists)):
+                    frame = pl.from_arrow(table)
+                    assert isinstance(frame, pl.DataFrame)
+                    for key, rows in frame.group_by("repo", "base_commit"):
+                        own = found.setdefault((str(key[0]), str(key[1])), set())
+                        own.update(*(rows[name].explode().drop_nulls().unique().to_list() for name in lists))
+        return {key: tuple(sorted(tests)) for key, tests in found.items()}
+
     def _shards_by_place(self) -> dict[Place, list[Shard]]:
         found: dict[Place, list[Shard]] = {}
         for place, shard in dict.fromkeys((held.place, shard) for held in self.held for shard in held.shards):
@@ -264,7 +293,7 @@ def _hashes(held: Held) -> list[str]:
 
 def _splits_of(releases: Sequence[Release | None]) -> Splits:
     (release,) = releases if len(releases) == 1 else (None,)
-    return Splits(shares=release.shares, seed=release.splits_seed) if release else Splits()
+    return Splits.of_release(release)
 
 
 @contextmanager
@@ -279,7 +308,11 @@ def _naming(what: str) -> Iterator[None]:
 def _frame(place: Place, shards: Sequence[Shard]) -> pl.LazyFrame:
     """Shards as polars reads them best: by itself from a disk, by way of pyarrow and fsspec from elsewhere."""
     dataset = place.dataset(shards)
-    return pl.scan_parquet(dataset.files, glob=False) if place.is_local else pl.scan_pyarrow_dataset(dataset)
+    return (
+        pl.scan_parquet(dataset.files, glob=False, schema=_empty().collect_schema(), missing_columns="insert")
+        if place.is_local
+        else pl.scan_pyarrow_dataset(dataset)
+    )
 
 
 def _empty() -> pl.LazyFrame:

@@ -3,9 +3,11 @@
 import hashlib
 import math
 from collections.abc import Mapping
+from typing import Self
 
 from pydantic import Field, model_validator
 
+from schemas.manifest import Release
 from schemas.model import Model
 
 _UNIT = 2**64
@@ -31,6 +33,11 @@ class Splits(Model):
         if not math.isclose(sum(self.shares.values()), 1.0, abs_tol=_TOLERANCE):
             raise ValueError(f"the shares are {sum(self.shares.values())} together, not 1")
         return self
+
+    @classmethod
+    def of_release(cls, release: Release | None) -> Self:
+        """How a release deals them; the default where there is none."""
+        return cls(shares=release.shares, seed=release.splits_seed) if release else cls()
 
     def split_of(self, repo: str) -> str:
         """The split of a repository, by `owner/name`."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from schemas.model import Model
 from schemas.tasks import TaskInstance
-from storage.card import CardFacts
+from storage.card_facts import CardFacts
 
 
 class ReportTask(NamedTuple):

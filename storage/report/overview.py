@@ -150,6 +150,9 @@ def _figures(manifest: ShardManifest, facts: ReportFacts, total: int) -> list[tu
     audited = sum(one.fast_path.audited for one in manifest.ingestions if one.fast_path)
     if audited:
         found.append((f"{audited:,}", "verdicts audited by whole suites"))
+    health = counts.health
+    if health.rejected_later is not None:
+        found.append((f"{health.rejected_later:.1%}", f"of {health.checked:,} tasks run again were rejected later"))
     return found
 
 

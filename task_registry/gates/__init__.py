@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 
-from task_registry.gates.gate import Facts, Finding, Gate, GateSettings
+from schemas.manifest import GateRules
+from task_registry.gates.gate import Facts, Finding, Gate, GateSettings, facts_of_text
 
 GATES = MappingProxyType(
     {
@@ -18,7 +20,21 @@ GATES = MappingProxyType(
 )
 """Name to function, in the order in which they are asked: a task that one keeps out is not shown to the next."""
 
-__all__ = ["GATES", "Facts", "Finding", "Gate", "GateSettings", "gate", "not_asked"]
+BLOCKING = ("secret", "personal_data")
+"""Gates whose findings must not be given away, whatever else holds."""
+
+__all__ = [
+    "BLOCKING",
+    "GATES",
+    "Facts",
+    "Finding",
+    "Gate",
+    "GateSettings",
+    "facts_of_text",
+    "gate",
+    "not_asked",
+    "rules_of",
+]
 
 
 def not_asked(tasks: Sequence[Facts], settings: GateSettings) -> dict[str, str]:
@@ -29,6 +45,25 @@ def not_asked(tasks: Sequence[Facts], settings: GateSettings) -> dict[str, str]:
     if not any(task.checks for task in tasks):
         lacking["health"] = "no task has been run again since it was made"
     return lacking
+
+
+def rules_of(settings: GateSettings) -> GateRules:
+    """What the gates go by, as a release records it.
+
+    Raises:
+        InvalidInput: a benchmark's list cannot be read.
+    """
+    from task_registry.gates import contamination, duplicates
+
+    return GateRules(
+        licences=settings.licences,
+        benchmarks=tuple(contamination.list_of(Path(path)) for path in settings.benchmarks),
+        since=settings.since,
+        overlap_words=contamination.NGRAM,
+        overlap_share=contamination.SHARE,
+        near=settings.near,
+        near_words=duplicates.SHINGLE,
+    )
 
 
 def gate(name: str) -> Gate:

@@ -6,6 +6,7 @@ like it, LiveCodeBench, HumanEval, MBPP and Exercism's have some of them). Nothi
 measured by n-grams, as for GPT-3 (Brown et al., 2020, appendix C).
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.errors import InvalidInput
+from schemas.manifest import BenchmarkList
 from task_registry.gates.gate import Facts, Finding, GateSettings
 
 NGRAM = 13
@@ -69,6 +71,19 @@ def read_benchmark(path: Path) -> Benchmark:
         commits=frozenset(str(row["base_commit"]) for row in rows if row.get("base_commit")),
         ngrams=frozenset(one for text in texts for one in ngrams(text)),
     )
+
+
+def list_of(path: Path) -> BenchmarkList:
+    """What a release records of a list.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return BenchmarkList(name=path.name, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read as a benchmark's list: {error.strerror}") from error
 
 
 def ngrams(text: str) -> Iterator[int]:

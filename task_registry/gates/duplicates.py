@@ -16,18 +16,35 @@ _HEADER = re.compile(r"^(diff |index |--- |\+\+\+ |@@ |old mode|new mode|similar
 
 
 def check(tasks: Sequence[Facts], settings: GateSettings) -> Mapping[str, Finding]:
-    """See `Gate`. Reasons: `same_bug`, `same_text`, `near_bug`, `near_text`, `copied_bug`.
+    """See `Gate`. Reasons: `fork`, `copied_file`, `same_bug`, `same_text`, `near_bug`, `near_text`, `copied_bug`.
 
     Of tasks that are alike, the one with the first id is kept. A bug is its patch without paths, line numbers and
     indentation, so a file that was copied from another repository, or a fork's, has the same bugs: `copied_bug`.
     """
-    found: dict[str, Finding] = {}
+    found: dict[str, Finding] = dict(_copies(sorted(tasks)))
     for kind, text_of in (("bug", bug_of), ("text", statement_of)):
         kept = [task for task in sorted(tasks) if task.instance_id not in found]
         found |= _same(kept, kind, text_of)
         kept = [task for task in kept if task.instance_id not in found]
         found |= _near(kept, kind, text_of, threshold=settings.near)
     return found
+
+
+def _copies(tasks: Sequence[Facts]) -> Iterator[tuple[str, Finding]]:
+    """Tasks in a file that another repository has tasks in: one of the same history and path, or of equal words.
+
+    Bugs in it may differ, and yet who knows one repository's tasks has seen the other's code.
+    """
+    first: dict[tuple[str, str], Facts] = {}
+    for task in tasks:
+        files = {("copied_file", task.source_hash)} if task.source_hash else set()
+        files |= {("fork", f"{root}:{task.path}") for root in task.roots}
+        known = [(kind, first[kind, which]) for kind, which in sorted(files) if (kind, which) in first]
+        other = next(((kind, one) for kind, one in known[::-1] if one.repo.lower() != task.repo.lower()), None)
+        if other is not None:
+            yield task.instance_id, Finding(other[0], f"{task.path}, as in {other[1].instance_id}")
+        else:
+            first |= {file: task for file in files if file not in first}
 
 
 def bug_of(task: Facts) -> str:

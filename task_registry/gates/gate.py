@@ -1,7 +1,7 @@
 """What gates are told of a task, and what they answer."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import NamedTuple, Protocol
 
 from pydantic import Field
@@ -37,8 +37,8 @@ PERMISSIVE = (
 
 
 class Facts(NamedTuple):
-    """What is looked at in a task; the fields are those of `TaskInstance`, `entity` that of its provenance, `checks`
-    the dataset's.
+    """What is looked at in a task; the fields are those of `TaskInstance`, `entity` that of its provenance, `path` that
+    of its first edit, `checks` the dataset's.
     """
 
     instance_id: str
@@ -51,15 +51,40 @@ class Facts(NamedTuple):
     problem_statement: str
     created_at: datetime
     """The commit's time."""
+    path: str = ""
+    source_hash: str | None = None
+    roots: tuple[str, ...] = ()
+    """Commits without parents in its repository's history."""
     checks: tuple[HealthCheck, ...] = ()
     """What it gave when it was run again, oldest first."""
     other_text: str = ""
     """Everything else of it that is text: plan, edits, environment variables; a line each."""
 
+    tests: tuple[str, ...] = ()
+    """Ids of all tests of its repository's suite that are recorded; one tuple for all tasks of a commit."""
+
     def texts(self) -> tuple[str, ...]:
-        """What is looked through for what must not be given away; patches without the marks before their lines."""
+        """What is looked through for what must not be given away; patches without the marks before their lines.
+
+        And `tests`, which gates look through once for all tasks that share them.
+        """
         patch = "\n".join(line[1:] for line in self.bug_patch.split("\n"))
         return (self.problem_statement, patch, self.other_text)
+
+
+def facts_of_text(name: str, text: str) -> Facts:
+    """A text that is no task's, as gates look through texts."""
+    return Facts(
+        instance_id=name,
+        repo="",
+        base_commit="",
+        license_spdx="",
+        strategy="",
+        entity="",
+        bug_patch="",
+        problem_statement=text,
+        created_at=datetime.min.replace(tzinfo=UTC),
+    )
 
 
 class Finding(NamedTuple):

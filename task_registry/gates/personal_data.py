@@ -59,9 +59,11 @@ def check(tasks: Sequence[Facts], _settings: GateSettings) -> Mapping[str, Findi
     Never the data itself.
     """
     found_by = kinds()
+    in_tests = cache(lambda tests: {name for name, holds in found_by.items() if holds("\n".join(tests))})
     found = {}
     for task in tasks:
-        own = [name for name, holds in found_by.items() if any(holds(text) for text in task.texts())]
+        named, texts = in_tests(task.tests), task.texts()
+        own = [name for name, holds in found_by.items() if name in named or any(holds(text) for text in texts)]
         if own:
             found[task.instance_id] = Finding(own[0], ", ".join(own))
     return found

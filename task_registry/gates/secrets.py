@@ -5,6 +5,7 @@ hashes and test data would be taken for secrets all the time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
 from schemas.errors import MissingExtra
 from task_registry.gates.gate import Facts, Finding, GateSettings
@@ -43,8 +44,9 @@ def check(tasks: Sequence[Facts], _settings: GateSettings) -> Mapping[str, Findi
         ) from error
     found = {}
     with transient_settings({"plugins_used": [{"name": name} for name in DETECTORS]}):
+        in_tests = cache(lambda tests: frozenset(_kinds("\n".join(tests))))
         for task in tasks:
-            kinds = sorted({kind for text in task.texts() for kind in _kinds(text)})
+            kinds = sorted({kind for text in task.texts() for kind in _kinds(text)} | in_tests(task.tests))
             if kinds:
                 found[task.instance_id] = Finding("secret", ", ".join(kinds))
     return found

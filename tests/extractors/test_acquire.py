@@ -96,6 +96,21 @@ def test_bundle_without_a_head_gives_its_only_branch(repo, tmp_path, get):
     assert get(tmp_path / "main.bundle").ref.commit == git(repo, "rev-parse", "main")
 
 
+def test_commits_without_parents_are_known_where_the_history_is_whole(repo, tmp_path, get):
+    git(tmp_path, "clone", "-q", str(repo), "fork")
+    git(tmp_path / "fork", "commit", "-q", "--allow-empty", "-m", "ours")
+    git(tmp_path / "fork", "checkout", "-q", "--orphan", "other")
+    git(tmp_path / "fork", "commit", "-q", "-m", "from nothing")
+    git(tmp_path / "fork", "merge", "-q", "--allow-unrelated-histories", "-s", "ours", "-m", "both", "main")
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{repo}", "shallow")
+    (root,) = get(repo).ref.root_commits
+    both = get(tmp_path / "fork").ref.root_commits
+    assert root in both
+    assert len(both) == 2
+    assert list(both) == sorted(both)
+    assert get(tmp_path / "shallow").ref.root_commits == ()
+
+
 def test_linked_work_tree_and_shallow_clone_are_sources_too(repo, tmp_path, get):
     git(repo, "worktree", "add", "-q", str(tmp_path / "linked"), "-b", "other")
     git(tmp_path, "clone", "-q", "--depth=1", f"file://{repo}", "shallow")

@@ -54,6 +54,10 @@ def tree(ingested: IngestResult, tmp_path_factory: pytest.TempPathFactory, sampl
 def test_the_cap_is_met_and_strategies_are_mixed(ingested: IngestResult, tasks: list[TaskInstance]) -> None:
     assert len(tasks) == ingested.ingestion.tasks == 4
     assert len({task.strategy for task in tasks}) >= 3
+    asked = ingested.ingestion.settings
+    assert asked is not None
+    assert (asked.max_tasks, asked.config) == (4, "")
+    assert set(asked.strategies) == {"op_change", "remove_cond", "ctrl_invert_if", "flip_operators"}
 
 
 def test_every_task_holds_the_invariants(tasks: list[TaskInstance], tree: Path) -> None:

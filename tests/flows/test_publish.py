@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,8 +20,12 @@ from flows.card import make_card
 from flows.cli import main
 from flows.release import ReleaseSettings, make_release
 from schemas.errors import MissingExtra
+from schemas.health import HealthCheck
 from schemas.tasks import TaskInstance
-from task_registry import Registry
+from storage.health import add_health
+from storage.layout import DatasetLayout
+from storage.manifest import read_manifest, write_manifest
+from task_registry import Registry, load_rejected
 from task_registry.splits import Splits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client sends files as `data=`
@@ -31,6 +36,7 @@ MakeRelease = Callable[..., Path]
 SPLITS = Splits(shares={"train": 0.5, "test": 0.5})
 REPO = "acme/tasks"
 SECRET = "ghp_" + "a1B2" * 9
+AWS_KEY = "AKIA" + "Q7XW" * 4
 ADDRESS = "erika.mustermann@web.de"
 
 
@@ -116,8 +122,9 @@ def test_the_next_release_takes_the_place_of_the_one_before(hub: Any, release: P
 
 
 def test_only_what_belongs_to_the_release_is_sent(hub: Any, release: Path) -> None:
-    for name in ("ledger/ledger.sqlite", "runs/r.json", ".gymforge.lock", "data/stranger.parquet", "notes.txt"):
-        (release / name).parent.mkdir(exist_ok=True)
+    others = ("ledger/ledger.sqlite", "runs/r.json", ".gymforge.lock", "data/stranger.parquet", "notes.txt")
+    for name in (*others, "report/index.html", "report/data/parts.js"):
+        (release / name).parent.mkdir(exist_ok=True, parents=True)
         (release / name).write_text("x")
     assert call(release, REPO).exit_code == 0
     kinds = {name.split("/")[0] for name in hub.files(REPO)}
@@ -184,6 +191,8 @@ FINDINGS: Mapping[str, dict[str, Any]] = {
     "secret (GitHub Token)": {"problem_statement": f"It says {SECRET}."},
     "personal_data (email)": {"problem_statement": f"Write to {ADDRESS}."},
     "personal_data (phone)": {"bug_patch": "diff --git a/s.py b/s.py\n+# call +49 30 901820\n"},
+    "secret (AWS Access Key)": {"PASS_TO_PASS": ("t.py::test_one", f"t.py::test_key[{AWS_KEY}]")},
+    "personal_data (iban)": {"FAIL_TO_PASS": ("t.py::test_iban[DE02120300000000202051]",)},
 }
 
 
@@ -197,7 +206,7 @@ def test_findings_block_publishing_and_are_not_repeated(
         done = call(old, REPO, *arguments)
         assert done.exit_code == 14, done.output
         assert f"acme__r0.00000000.op_change__0000000000: {kind}" in done.output
-        assert not any(text in done.output for text in (SECRET, ADDRESS, "901820"))
+        assert not any(text in done.output for text in (SECRET, ADDRESS, AWS_KEY, "901820", "202051"))
     assert not hub.requests
 
 
@@ -207,6 +216,72 @@ def test_a_release_leaves_such_tasks_out_from_the_start(make_small: MakeRelease)
     text = (folder / "manifest.json").read_text()
     assert json.loads(text)["release"]["dropped"]["personal_data"] == {"email": 1}
     assert ADDRESS.encode() not in b"".join(contents(folder).values())
+
+
+def test_a_release_holds_nothing_of_what_tests_are_called(
+    tmp_path: Path, make_task: MakeTask, write_dataset: WriteDataset
+) -> None:
+    write_dataset(tmp_path / "d", make_task(7))
+    layout = DatasetLayout(tmp_path / "d")
+    manifest = read_manifest(layout)
+    (one,) = manifest.ingestions
+    told = one.model_copy(update={"not_passing": (f"t.py::test[{ADDRESS}]",), "quarantined": {SECRET: ("failed",)}})
+    write_manifest(layout, manifest.model_copy(update={"ingestions": (told,)}))
+    against = HealthCheck(
+        instance_id=make_task(7).instance_id,
+        checked_at=datetime(2026, 3, 1, tzinfo=UTC),
+        sandbox="local",
+        gymforge_version="1",
+        disagreements=(f"t.py::test_key[{AWS_KEY}] passed",),
+    )
+    for history, gate in (([], "secret"), ([against], "health")):
+        add_health(layout, history)
+        out = tmp_path / f"release-{gate}"
+        made = make_release(ReleaseSettings(datasets=(str(layout.root),), out=out)).release
+        assert made is not None
+        assert sum(made.dropped[gate].values()) == 1
+        rows = "".join(row.model_dump_json() for row in load_rejected(out)).encode()
+        held = b"".join([*contents(out).values(), rows])
+        assert not any(text.encode() in held for text in (ADDRESS, SECRET, AWS_KEY))
+
+
+@pytest.mark.parametrize(("text", "says"), [(SECRET, "secret (GitHub Token)"), (ADDRESS, "personal_data (email)")])
+def test_findings_in_what_stayed_out_and_in_the_manifest_block_publishing(
+    hub: Any, make_small: MakeRelease, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
+    import flows.release
+
+    rows_of = flows.release._rejected_rows
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            flows.release,
+            "_rejected_rows",
+            lambda *a: [one.model_copy(update={"detail": f"as in {text}"}) for one in rows_of(*a)],
+        )
+        telling = make_small("telling")
+    done = call(telling, REPO)
+    assert done.exit_code == 14
+    assert f"rejected acme__gpl.00000003.op_change__0000000003: {says}" in done.output
+    layout = DatasetLayout(make_small("stating"))
+    manifest = read_manifest(layout)
+    first, *others = manifest.ingestions
+    stated = first.model_copy(update={"attribution": (f"Copyright 2020 {ADDRESS}",)})
+    write_manifest(layout, manifest.model_copy(update={"ingestions": (stated, *others)}))
+    assert call(layout.root, REPO, "--dry-run").exit_code == 0, "whose the code is stays as it is stated"
+    made_by = first.model_copy(update={"config_hash": f"made by {text}"})
+    write_manifest(layout, manifest.model_copy(update={"ingestions": (made_by, *others)}))
+    done = call(layout.root, REPO)
+    assert (done.exit_code, f"manifest.json: {says}" in done.output) == (14, True)
+    assert not hub.requests
+
+
+def test_a_text_that_speaks_of_a_figure_is_published(hub: Any, make_small: MakeRelease) -> None:
+    text = "See figures/none.png:\n![it](figures/none.png)\nin OWNER/NAME."
+    shown = {"repo": "acme/r1a", "instance_id": "acme__r1a.00000000.op_change__0000000000"}  # between the two others
+    folder = make_small(problem_statement=text, **shown)
+    make_card(folder)
+    assert call(folder, REPO).exit_code == 0
+    assert text.encode() in hub.files(REPO)["README.md"]
 
 
 def test_a_secret_in_the_card_blocks_publishing(hub: Any, release: Path) -> None:

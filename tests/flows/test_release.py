@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from flows.card import make_card
 from flows.cli import main
 from flows.release import ReleaseSettings, make_release
 from schemas.errors import DatasetError, GymforgeError, InvalidInput
@@ -21,8 +23,8 @@ from schemas.tasks import TaskInstance
 from storage.health import add_health
 from storage.layout import DatasetLayout
 from storage.lock import locked
-from storage.manifest import open_for_reading, read_manifest
-from task_registry import Registry, load_rejected, load_tasks
+from storage.manifest import open_for_reading, read_manifest, write_manifest
+from task_registry import Registry, load_rejected, load_tasks, summarize_tasks
 from task_registry.splits import Splits
 
 MakeTask = Callable[..., TaskInstance]
@@ -230,6 +232,46 @@ def test_a_task_that_did_not_hold_stays_out_for_good_and_the_release_tells_of_it
     assert row.reason == "health_flaky"
     assert row.detail == "1 of 3 checks speak against it, last on 2026-03-02: t::a passed"
     assert second.instance_id in {task.instance_id for task in load_tasks(out)}
+    health = {
+        "accepted": 6,
+        "checked": 2,
+        "quarantined": 1,
+        "last_checked_at": "2026-03-03T00:00:00Z",
+        "rejected_later": 0.5,
+    }
+    told = "1 of 2 tasks that were run again were rejected later: 50.0%, and less than 5% is the target"
+    counted = json.loads(call("stats", str(out), "--json").output)
+    assert counted["health"] == health
+    assert counted["gates"]["health"] == {"flaky": 1}
+    assert counted["not_checked"] == {"contamination": "no benchmark's list was named"}
+    said = call("stats", str(out)).output
+    assert f"health: {told} (6 tasks were accepted, last on 2026-03-03)" in said
+    assert "gate health: 1 flaky" in said
+    assert "gate contamination: not checked, no benchmark's list was named" in said
+    assert f"## Health\n\n{told}" in make_card(out).read_text()
+    plain = json.loads(call("stats", folders[0], "--json").output)
+    assert plain["health"] == health | {"accepted": 1, "checked": 1, "rejected_later": 1.0}
+    assert (plain["gates"], plain["splits"], plain["not_checked"]) == ({}, {}, {})
+
+
+def test_a_release_is_counted_as_it_was_dealt_and_made(tmp_path: Path, folders: list[str]) -> None:
+    layout = DatasetLayout(Path(folders[0]))
+    manifest = read_manifest(layout)
+    (one,) = manifest.ingestions
+    tried = one.model_copy(update={"rejected": {"no_test_failed": 7}})
+    write_manifest(layout, manifest.model_copy(update={"ingestions": (tried,)}))
+    out = tmp_path / "release"
+    splits = Splits(shares={"easy": 0.5, "hard": 0.5}, seed=3)
+    make_release(ReleaseSettings(datasets=tuple(folders), out=out, splits=splits))
+    dealt = {task.instance_id: splits.split_of(task.repo) for task in load_tasks(out)}
+    assert set(dealt.values()) == {"easy", "hard"}
+    assert {task.instance_id: task.split for task in summarize_tasks(out)} == dealt
+    listed = json.loads(call("tasks", str(out), "--json").output)
+    assert {task["instance_id"]: task["split"] for task in listed} == dealt
+    counted = json.loads(call("stats", str(out), "--json").output)
+    assert counted["splits"] == dict(Counter(dealt.values()))
+    assert counted["rejected"] == {"no_test_failed": 7}
+    assert sum(one["rejected"] for one in counted["repositories"]) == 7
 
 
 def test_a_release_of_what_was_never_run_again_says_so(tmp_path: Path, folders: list[str]) -> None:
@@ -237,6 +279,8 @@ def test_a_release_of_what_was_never_run_again_says_so(tmp_path: Path, folders: 
     assert release is not None
     assert release.not_checked["health"] == "no task has been run again since it was made"
     assert release.checked == 0
+    told = "None of 1 tasks has been run again since it was made"
+    assert f"## Health\n\n{told}" in make_card(tmp_path / "release").read_text()
 
 
 def test_health_of_a_dataset_behind_a_url_cannot_be_checked(tmp_path: Path) -> None:

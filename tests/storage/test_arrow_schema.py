@@ -65,6 +65,8 @@ def test_columns_stand_in_the_documented_order() -> None:
         "strategy",
         "issue_style",
         "license_spdx",
+        "attribution",
+        "source_hash",
         "plan",
         "edit_targets",
         "validation",

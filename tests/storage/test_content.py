@@ -5,7 +5,7 @@ from datetime import timedelta, timezone
 import pytest
 
 from schemas.tasks import TaskInstance
-from storage.content import content_hash, seal
+from storage.content import content_hash, seal, source_hash
 
 
 def test_sealing_again_changes_nothing(make_task) -> None:
@@ -34,10 +34,16 @@ def test_every_other_field_changes_the_hash(make_task, name: str) -> None:
         "created_at": other.created_at,
         "provenance": other.provenance,
         "edit_targets": other.edit_targets,
+        "attribution": ("Copyright 2026 Acme",),
     }
     old = getattr(task, name)
     new = replacements.get(name, () if isinstance(old, tuple) else f"{old}x")
     assert content_hash(TaskInstance.model_validate({**dict(task), name: new})) != task.content_hash
+
+
+def test_copies_of_a_file_differ_in_words_alone() -> None:
+    assert source_hash(b"def f(a):\r\n\treturn a\r\n") == source_hash(b"def f(a):\n    return a")
+    assert source_hash(b"def f(a):\n    return a") != source_hash(b"def f(a):\n    return b")
 
 
 def test_hash_stays_what_it_was_released_as(make_task) -> None:

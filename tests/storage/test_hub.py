@@ -224,6 +224,27 @@ def test_a_commit_of_somebody_else_in_between_is_not_overwritten(hub: Any, hub_s
     assert repo.messages[-2:] == ["by hand", "Release"]
 
 
+def test_a_release_of_somebody_else_in_between_is_left_alone_and_named(
+    hub: Any, hub_server: ModuleType, send: Send
+) -> None:
+    send(FIRST)
+    repo = hub.repos[REPO]
+
+    def commit() -> None:
+        theirs = {"manifest.json": hub_server.regular(b'{"gymforge_version": "9"}')}
+        hub_server.add_commit(repo, "main", repo.commits[repo.branches["main"]] | theirs, "their release")
+
+    hub.faults = [hub_server.Fault("POST .*/preupload/", then=commit)]
+    with pytest.raises(PublishFailed, match="changed by somebody else while this release was sent") as refused:
+        send(SECOND)
+    assert not refused.value.transient
+    assert repo.branches["main"][:12] in str(refused.value)
+    assert repo.messages[-1] == "their release"
+    assert there(hub)["manifest.json"] == b'{"gymforge_version": "9"}'
+    send(SECOND)
+    assert there(hub) == SECOND
+
+
 def test_the_hub_says_how_long_to_wait(hub: Any, hub_server: ModuleType, send: Send) -> None:
     waited_s: list[float] = []
     limit = {"status": 429, "headers": {"Retry-After": "77"}}

@@ -1,5 +1,6 @@
 """Releases: files of a fitting size, sorted, by split, with all that readers prune by."""
 
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from schemas.errors import DatasetDamaged, DatasetError
 from schemas.manifest import ReleasedShard, Shard
 from schemas.tasks import TaskInstance
 from storage.arrow_schema import TASK_SCHEMA, VERSION_KEY
+from storage.content import seal
 from storage.layout import DatasetLayout
 from storage.manifest import open_for_writing
 from storage.places import Place
@@ -128,6 +130,34 @@ def test_files_are_of_about_the_size_that_is_asked_for(tmp_path: Path, sources: 
     assert sum(one.rows for one in shards) == whole.rows
     assert [shards[0].first_id, shards[-1].last_id] == [whole.first_id, whole.last_id]
     assert not any(path.suffix != ".parquet" for path in (tmp_path / "many" / "data").iterdir())
+
+
+@pytest.fixture(scope="module")
+def large(make_task: MakeTask, tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
+    """Rows whose size is in what they hold, and not in what is written around them."""
+    texts = random.Random(0)
+    tasks = [
+        task_of(make_task, "acme/a", number).model_copy(update={"hints_text": texts.randbytes(20_000).hex()})
+        for number in range(200)
+    ]
+    return sources_of(tmp_path_factory.mktemp("large") / "data", [seal(task) for task in tasks])
+
+
+@pytest.mark.parametrize("parts", [2.4, 3.4, 4.6, 7])
+@pytest.mark.parametrize("left", [2, 3, 5, 10])
+def test_every_file_of_a_split_has_from_half_to_twice_the_size(
+    tmp_path: Path, large: list[Source], monkeypatch: pytest.MonkeyPatch, parts: float, left: int
+) -> None:
+    monkeypatch.setattr("storage.release.ROWS_PER_GROUP", 5)
+    everything = [name for source in large for name in ids_in(Path(source.place.name) / source.shard.path)]
+    dropped = frozenset(name for number, name in enumerate(everything) if number % left == 0)
+    target_bytes = int(sum(source.shard.size_bytes for source in large) / parts)
+    shards = released(tmp_path, large, dropped=dropped, target_bytes=target_bytes)
+    assert [name for one in shards for name in ids_in(tmp_path / one.path)] == sorted({*everything} - dropped)
+    sizes = [round(one.size_bytes / target_bytes, 2) for one in shards]
+    assert len(sizes) > 1
+    assert all(0.5 <= size <= 2 for size in sizes), sizes
+    assert not any(path.suffix != ".parquet" for path in (tmp_path / "data").iterdir())
 
 
 def test_the_same_rows_give_the_same_bytes_whatever_the_order_of_the_sources(

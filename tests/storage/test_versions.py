@@ -56,13 +56,18 @@ def test_what_is_added_leaves_their_shards_as_they_are(
     before = {path.name: path.read_bytes() for path in (dataset / "data").iterdir()}
     count = len(list(load_tasks(dataset)))
     with open_for_writing(dataset) as layout, committing(layout):
-        task = make_task()
+        task = make_task(attribution=("Copyright 2026 Acme",))
         shards = write_tasks(layout, repo=task.repo, commit=task.base_commit, tasks=[task])
         add_ingestion(layout, make_ingestion(tasks=1, shards=shards))
     assert read_manifest(layout).schema_version == SCHEMA_VERSION
     assert {path.name: path.read_bytes() for path in (dataset / "data").iterdir() if path.name in before} == before
     assert len(list(load_tasks(dataset, check=True))) == count + 1
     assert len(Registry.open(dataset).ids()) == count + 1
+    make_release(ReleaseSettings(datasets=(str(dataset),), out=dataset.with_name("release")))
+    of_row = {row.instance_id: row.attribution for row in load_tasks(dataset.with_name("release"))}
+    assert of_row[task.instance_id] == ("Copyright 2026 Acme",)
+    assert None in of_row.values(), "what an earlier version did not have is not made up"
+    assert all(seal(row) == row for row in load_tasks(dataset.with_name("release")))
 
 
 @pytest.mark.parametrize("version", ["1.99", "2.0", "0.9", "1", "1.x", "1.²", "", "01.0", "1.0.0", "1.-1"])

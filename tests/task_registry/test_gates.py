@@ -55,6 +55,32 @@ def test_every_gate_of_the_table_lets_plain_tasks_pass() -> None:
         assert gate(name)(tasks, SETTINGS) == {}
 
 
+def test_a_file_that_another_repository_has_tasks_in_is_known() -> None:
+    def task(number: int, repo: str, **more: Any) -> Facts:
+        name = f"{repo.replace('/', '__')}.01234567.op__{number:010x}"
+        return facts(number, instance_id=name, repo=repo, **({"path": "a/s.py"} | more))
+
+    tasks = [
+        task(1, "acme/maps", roots=("r1", "r2"), source_hash="h1"),
+        task(2, "acme/maps", roots=("r1", "r2"), source_hash="h2", base_commit="another"),
+        task(3, "bcme/maps", roots=("r1",), source_hash="h3"),  # a fork, the file changed since
+        task(4, "bcme/maps", roots=("r1",), source_hash="h4", path="new.py"),
+        task(5, "ccme/other", roots=("r3",), source_hash="h2", path="vendored/s.py"),
+        task(6, "ccme/other", roots=("r3",), source_hash="h6"),  # of the same path, and that is all
+        task(7, "dcme/merged", roots=("r2", "r3"), source_hash="h1", path="b.py"),
+        task(8, "ecme/cut", source_hash="h8"),
+        task(9, "fcme/old"),
+        task(10, "gcme/maps", roots=("r1",), source_hash="h1"),
+    ]
+    found = duplicates(tasks[::-1], SETTINGS)
+    assert {int(name[-10:], 16): (one.reason, one.detail) for name, one in found.items()} == {
+        3: ("fork", "a/s.py, as in acme__maps.01234567.op__0000000001"),
+        5: ("copied_file", "vendored/s.py, as in acme__maps.01234567.op__0000000002"),
+        7: ("copied_file", "b.py, as in acme__maps.01234567.op__0000000001"),
+        10: ("fork", "a/s.py, as in acme__maps.01234567.op__0000000001"),
+    }
+
+
 LICENCES = {
     "MIT": "",
     "Apache-2.0": "",
