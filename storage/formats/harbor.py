@@ -22,9 +22,12 @@ _GRADER = ("grade.py", "gymforge_report.py")
 
 _TEST = """\
 #!/bin/bash
-mkdir -p /logs/verifier && rm -rf /logs/verifier/reward.*
-# Anybody may write there; the code under test must not.
-if [ "$(id -u)" = 0 ]; then chown 0:0 /logs/verifier && chmod 755 /logs/verifier; fi
+# Anybody may write there until now; the code under test must not, and a link may lead anywhere.
+for folder in /logs /logs/verifier; do
+  if [ -L "$folder" ] || [ ! -d "$folder" ]; then rm -f "$folder" && mkdir "$folder"; fi
+  if [ "$(id -u)" = 0 ]; then chown 0:0 "$folder" && chmod 755 "$folder"; fi
+done
+rm -rf /logs/verifier/reward.* /logs/verifier/report.json
 echo 0 > /logs/verifier/reward.txt
 exec /env/bin/python -I "$(dirname "$0")/grade.py"
 """
@@ -37,8 +40,8 @@ cd /testbed
 _BUG = f"""\
 COPY bug.patch test_files.txt /tmp/
 RUN {GIT_APPLY} /tmp/bug.patch && rm -rf .git \\
-    && mkdir -p /gymforge && {{ cat /tmp/test_files.txt; find . -name conftest.py -printf '%P\\n'; }} | sort -u \\
-    | tar --create --file /gymforge/tests.tar --verbatim-files-from --files-from - \\
+    && mkdir -p /gymforge && {{ cat /tmp/test_files.txt; find . -name conftest.py -printf '%P\\0'; }} | sort -zu \\
+    | tar --create --file /gymforge/tests.tar --null --verbatim-files-from --files-from - \\
     && {GIT_INIT} && {commit("The code to work on", 0)}
 FROM ${{BASE_IMAGE}}
 USER 0:0
@@ -79,7 +82,7 @@ def _write_task(playable: Playable, folder: Path) -> None:
         "instruction.md": f"{task.problem_statement}\n\nThe code is in `/testbed`. Its tests run with `{command}`.\n",
         "environment/Dockerfile": _dockerfile(recipe),
         "environment/bug.patch": task.bug_patch,
-        "environment/test_files.txt": "".join(f"{path}\n" for path in recipe.ingestion.profile.test_files),
+        "environment/test_files.txt": "".join(f"{path}\0" for path in recipe.ingestion.profile.test_files),
         "solution/solve.sh": _SOLVE,
         "solution/fix.patch": task.patch,
         "tests/test.sh": _TEST,

@@ -5,6 +5,7 @@ fetched beforehand. What an image must not show stays in the first stage, `build
 """
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ GIT_APPLY = "git -c core.autocrlf=false apply --whitespace=nowarn"
 
 _TREE = "tree-{}.tar"
 _REQUIREMENTS = "requirements.txt"
+_VARIABLES = "variables.sh"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _GIT_COMMIT = "git -c user.name=gymforge -c user.email=gymforge@localhost commit --quiet --no-verify --allow-empty"
 
 
@@ -30,6 +33,11 @@ def write_context(recipe: Recipe, folder: Path) -> None:
     """What `build_stage` copies from the Dockerfile's folder; a carried tree is one file under many names."""
     pins = "".join(f"{pin}\n" for pin in recipe.ingestion.environment.dependencies)
     (folder / _REQUIREMENTS).write_text(pins, encoding="utf-8")
+    # In a file, for a line of a Dockerfile cannot hold all that a variable can.
+    exports = "".join(
+        f"export {name}={shlex.quote(value)}\n" for name, value in sorted(build_variables(recipe).items())
+    )
+    (folder / _VARIABLES).write_bytes(exports.encode())
     for number, archive in enumerate(recipe.tree):
         os.link(archive, folder / _TREE.format(number))
 
@@ -39,14 +47,14 @@ def build_stage(recipe: Recipe) -> str:
     ingestion = recipe.ingestion
     install = "true"
     if ingestion.profile.install.project:
-        install = f"{assignments({**recipe.build_variables, **ingestion.profile.environment})} {INSTALL}"
+        install = f". /tmp/{_VARIABLES} && {INSTALL}"
     return "\n".join(
         [
             f"ARG BASE_IMAGE=python:{ingestion.environment.python_version}",
             "FROM ${BASE_IMAGE} AS build",
             "USER 0:0",
             "ENV PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PATH=/env/bin:$PATH",
-            f"COPY {_REQUIREMENTS} /tmp/",
+            f"COPY {_REQUIREMENTS} {_VARIABLES} /tmp/",
             f"RUN python3 -m venv /env && python -m pip install --quiet --no-deps -r /tmp/{_REQUIREMENTS}",
             "WORKDIR /testbed",
             _carried(len(recipe.tree)) if recipe.tree else _clone(ingestion.url, ingestion.commit),
@@ -64,15 +72,28 @@ def commit(message: str, seconds: int) -> str:
 
 
 def machine_variables(variables: Mapping[str, str]) -> str:
-    """The line of a Dockerfile that sets what tests see of the environment."""
+    """The line of a Dockerfile that sets what tests see of the environment, but for values of several lines."""
     path = {"PATH": "/env/bin:$PATH", "VIRTUAL_ENV": "/env"}
-    quoted = {name: _quoted(value) for name, value in sorted(variables.items()) if value.isprintable()}
+    quoted = {name: _quoted(value) for name, value in sorted(variables.items()) if not {"\n", "\r"} & {*value}}
     return f"ENV {' '.join(f'{name}={value}' for name, value in (path | quoted).items())}"
 
 
+def build_variables(recipe: Recipe) -> dict[str, str]:
+    """What a build is told: of version and date, and the repository's own."""
+    return {**recipe.build_variables, **recipe.ingestion.profile.environment}
+
+
 def assignments(variables: Mapping[str, str]) -> str:
-    """Variables as a shell takes them before a command."""
-    return " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(variables.items()))
+    """Variables as bash takes them before a command, or after `export`."""
+    return " ".join(f"{name}={bash_word(value)}" for name, value in sorted(variables.items()))
+
+
+def bash_word(text: str) -> str:
+    """Any text as one word in one line: tools split and strip what they are given."""
+    if not _CONTROL.search(text):
+        return shlex.quote(text)
+    escaped = text.replace("\\", r"\\").replace("'", r"\'")
+    return "$'" + _CONTROL.sub(lambda one: f"\\x{ord(one[0]):02x}", escaped) + "'"
 
 
 def _carried(archives: int) -> str:

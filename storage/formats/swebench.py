@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas.tasks import TaskInstance
 from storage.formats.format import Playable, Recipe, Written, write_line
-from storage.formats.image import GIT_APPLY, INSTALL, TIDY, assignments
+from storage.formats.image import GIT_APPLY, INSTALL, TIDY, assignments, bash_word, build_variables
 from storage.formats.seen import Lists, Seen
 
 _GITHUB = "https://github.com/"
@@ -103,7 +103,7 @@ def _spec(task: TaskInstance, recipe: Recipe) -> dict[str, Any]:
     profile = recipe.ingestion.profile
     install = []
     if profile.install.project:
-        install = [f"{assignments({**recipe.build_variables, **profile.environment})} {INSTALL}"]
+        install = [f"{assignments(build_variables(recipe))} {INSTALL}"]
     # The harness strips carriage returns from its script, and patches may hold some.
     bug = base64.b64encode(task.bug_patch.encode()).decode()
     return {
@@ -127,6 +127,6 @@ def _spec(task: TaskInstance, recipe: Recipe) -> dict[str, Any]:
 
 def _restored(test_files: Iterable[str]) -> list[str]:
     """Tests are run as they were, whatever a prediction made of them."""
-    listed = "\n".join(test_files)
-    command = "git --literal-pathspecs checkout HEAD --pathspec-from-file=-"
-    return [f"{command} <<'EOF_GYMFORGE'\n{listed}\nEOF_GYMFORGE"] if listed else []
+    listed = " ".join(map(bash_word, test_files))
+    command = "git --literal-pathspecs checkout HEAD --pathspec-from-file=- --pathspec-file-nul"
+    return [f"printf '%s\\0' {listed} | {command}"] if listed else []

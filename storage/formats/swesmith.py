@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from storage.formats.format import Playable, Recipe, Written, write_line
-from storage.formats.image import GIT_APPLY, GIT_INIT, build_stage, commit, machine_variables, write_context
+from storage.formats.image import GIT_APPLY, GIT_INIT, bash_word, build_stage, commit, machine_variables, write_context
 from storage.formats.seen import Lists, Seen
 
 _ORGANIZATION = "gymforge"
@@ -124,7 +124,7 @@ def _row(playable: Playable, lists: Lists) -> dict[str, object]:
 def _profile(playable: Playable) -> dict[str, object]:
     task, recipe = playable
     owner, _, repo = task.repo.partition("/")
-    exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(recipe.variables.items())]
+    exports = [f"export {name}={bash_word(value)}" for name, value in sorted(recipe.variables.items())]
     return {
         "owner": owner,
         "repo": repo,

@@ -1,8 +1,10 @@
 """`gymforge export`: what the files hold, or no folder at all."""
 
 import json
+import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +88,7 @@ def test_a_harbor_task_is_a_folder(tmp_path: Path, dataset: Callable[..., str]) 
     [folder] = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
         "task.toml", "instruction.md", "environment/Dockerfile", "environment/bug.patch", "environment/test_files.txt",
-        "environment/requirements.txt", "solution/solve.sh", "solution/fix.patch", "tests/test.sh", "tests/tests.json",
+        "environment/requirements.txt", "environment/variables.sh", "solution/solve.sh", "solution/fix.patch", "tests/test.sh", "tests/tests.json",
         "tests/grade.py", "tests/gymforge_report.py",
     }  # fmt: skip
     settings = tomllib.loads((folder / "task.toml").read_text())
@@ -149,6 +151,98 @@ def test_texts_with_unusual_line_ends_stay_one_row(tmp_path: Path, dataset: Call
     else:
         [path] = (tmp_path / "out").glob("t*.jsonl")
         assert [json.loads(line)["problem_statement"] for line in path.read_text().splitlines()] == [text]
+
+
+ODD_VALUES = {
+    "A_LINES": "one\ntwo\r\nthree\n",
+    "A_TAB": "a\tb",
+    "B_QUOTES": "it's \"so\" `x` $HOME ${Y} \\ and \\n 'end\\",
+    "C_EMPTY": "",
+    "D_FAR": "größer 数 \u2028 \x01b",
+}
+ODD_FILES = ("tests/-v.py", "tests/[a] b*.py", "tests/é数.py", 'tests/"q".py', "tests/it's $(x).py", "-top.py")
+
+
+def echoed(shell: str, script: str) -> dict[str, str]:
+    """The variables of `ODD_VALUES`, as a shell has them at the end of a script."""
+    told = f"{script}\nexec {sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+    done = subprocess.run([shell, "-c", told], env={"HOME": "/h"}, capture_output=True, text=True, check=True)
+    return {name: value for name, value in json.loads(done.stdout).items() if name in ODD_VALUES}
+
+
+@pytest.fixture
+def odd(dataset: Callable[..., str], make_task: MakeTask) -> str:
+    """A dataset of a repository with odd variables, and odd names of test files."""
+    environment = tuple(f"{name}={value}" for name, value in ODD_VALUES.items())
+    folder = dataset(provenance=make_task(1).provenance.model_copy(update={"environment": environment}), **SEEN)
+    manifest = json.loads(Path(folder, "manifest.json").read_text())
+    manifest["ingestions"][0]["profile"] |= {"environment": ODD_VALUES, "test_files": ODD_FILES}
+    Path(folder, "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_variables_are_what_they_were_in_every_tool(tmp_path: Path, odd: str) -> None:
+    for name in FORMATS:
+        export_tasks(odd, format_name=name, out=tmp_path / name)
+    [spec] = [row["spec"] for row in lines(tmp_path / "swebench" / "specs.jsonl")]
+    assert isinstance(spec, dict)
+    for command in (spec["pre_install"][0], *spec["eval_commands"]):
+        assert not {"\n", "\r"} & {*command}, "harnesses join, strip and split lines"
+    assert echoed("bash", spec["eval_commands"][0]) == ODD_VALUES
+    assert echoed("bash", "export " + spec["pre_install"][0].partition(" python -m pip")[0]) == ODD_VALUES
+    [profile] = lines(tmp_path / "swesmith" / "profiles.jsonl")
+    assert echoed("bash", str(profile["test_cmd"]).rpartition("; ")[0]) == ODD_VALUES
+    [task] = (tmp_path / "harbor").glob("acme*")
+    assert ODD_VALUES.items() <= json.loads((task / "tests" / "tests.json").read_text())["variables"].items()
+    [swesmith] = (tmp_path / "swesmith" / "environments").iterdir()
+    for context in (task / "environment", swesmith):
+        dockerfile = (context / "Dockerfile").read_bytes().decode()
+        assert "COPY requirements.txt variables.sh /tmp/" in dockerfile
+        assert ". /tmp/variables.sh && python -m pip install" in dockerfile
+        assert echoed("sh", f". {context / 'variables.sh'}") == ODD_VALUES
+        assert "A_LINES" not in dockerfile, "no line of a Dockerfile can hold it"
+        assert 'A_TAB="a\tb"' in dockerfile
+
+
+def test_test_files_of_any_name_are_put_back(tmp_path: Path, odd: str, make_repository: Callable[..., Path]) -> None:
+    repository = make_repository(tmp_path / "repository", {f"./{path}": "as it was" for path in ODD_FILES})
+    for name in ("swebench", "harbor"):
+        export_tasks(odd, format_name=name, out=tmp_path / name)
+    [spec] = [row["spec"] for row in lines(tmp_path / "swebench" / "specs.jsonl")]
+    assert isinstance(spec, dict)
+    for path in ODD_FILES:
+        (repository / path).write_text("changed")
+    subprocess.run(["bash", "-euo", "pipefail", "-c", spec["eval_commands"][1]], cwd=repository, check=True)
+    assert {(repository / path).read_text() for path in ODD_FILES} == {"as it was"}
+    [task] = (tmp_path / "harbor").glob("acme*")
+    [kept] = re.findall(r"\{ cat .*?--files-from -", (task / "environment" / "Dockerfile").read_text(), re.DOTALL)
+    command = kept.replace("/tmp/test_files.txt", f"{task}/environment/test_files.txt").replace("/gymforge/", "../")
+    (repository / "tests" / "conftest.py").touch()
+    subprocess.run(["sh", "-euc", command], cwd=repository, check=True)
+    with tarfile.open(tmp_path / "tests.tar") as archive:
+        assert set(archive.getnames()) == {*ODD_FILES, "tests/conftest.py"}
+
+
+@pytest.mark.parametrize("link", ["logs", "logs/verifier", "logs/verifier/reward.txt", "logs/verifier/report.json"])
+def test_the_verifiers_folder_is_none_that_a_link_leads_to(
+    tmp_path: Path, dataset: Callable[..., str], link: str
+) -> None:
+    export_tasks(dataset(), format_name="harbor", out=tmp_path / "out")
+    [script] = (tmp_path / "out").glob("acme*/tests/test.sh")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "reward.txt").write_text("precious")
+    (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / link).symlink_to(elsewhere / "reward.txt" if "." in link else elsewhere)
+    text = script.read_text().replace("/logs", f"{tmp_path}/logs")
+    own = re.sub("^exec .*$", "true", text, flags=re.MULTILINE).replace("chown 0:0", "true")
+    subprocess.run(["bash", "-c", own], check=True)
+    assert (elsewhere / "reward.txt").read_text() == "precious"
+    assert [path.name for path in elsewhere.iterdir()] == ["reward.txt"]
+    verifier = tmp_path / "logs" / "verifier"
+    assert not verifier.is_symlink()
+    assert [(path.name, path.is_symlink()) for path in verifier.iterdir()] == [("reward.txt", False)]
+    assert (verifier / "reward.txt").read_text() == "0\n"
 
 
 def test_a_folder_that_is_there_is_not_touched(tmp_path: Path, dataset: Callable[..., str]) -> None:

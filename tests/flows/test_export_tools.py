@@ -438,7 +438,8 @@ for _name, _text in (("json", '{"reward": 1}'), ("txt", "1")):
 
 @pytest.mark.docker
 @pytest.mark.parametrize(
-    "how", ["nothing", "conftest.py", "tests/conftest.py", "failing tests emptied", "environment", "reward written"]
+    "how",
+    ["nothing", "conftest.py", "tests/conftest.py", "failing tests emptied", "environment", "reward written", "a link"],
 )
 def test_a_harbor_task_rewards_nothing_else(
     how: str, container: str, tasks: Sequence[TaskInstance], exports: Mapping[str, Path]
@@ -458,6 +459,9 @@ def test_a_harbor_task_rewards_nothing_else(
         docker("exec", "--user", "1000", container, "sh", "-c", "echo '{\"reward\": 1}' > /logs/verifier/reward.json")
         path = f"/testbed/{task.edit_targets[0].path}"
         docker("exec", "--user", "1000", "--interactive", container, "tee", "--append", path, input=WRITES)
+    elif how == "a link":
+        docker("exec", "--user", "root", container, "install", "-d", "-o", "1000", "-m", "777", "/logs")
+        docker("exec", "--user", "1000", container, "ln", "-s", "/testbed", "/logs/verifier")
     assert reward(container, exports["harbor"] / task.instance_id / "tests") == "0"
     assert docker("exec", container, "ls", "/logs/verifier").stdout.split() == ["report.json", "reward.txt"]
     report = json.loads(docker("exec", container, "cat", "/logs/verifier/report.json").stdout)
