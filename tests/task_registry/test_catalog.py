@@ -36,6 +36,7 @@ def make_task(number: int, repo: str, **changes: Any) -> TaskInstance:
         "repo": repo,
         "instance_id": f"{repo.replace('/', '__')}.01234567.op__{number:010x}",
         "created_at": datetime(2026, 1, 2, tzinfo=UTC),
+        "attribution": ("Copyright (c) Somebody",),
         "FAIL_TO_PASS": ("a", "b"),
         "PASS_TO_PASS": ("c",),
         "test_command": ("pytest",),
