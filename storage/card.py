@@ -106,7 +106,7 @@ def _parts(manifest: ShardManifest, facts: CardFacts, figures: Sequence[str]) ->
         _table("Styles of issue texts", ("style", "tasks"), _by_count(facts.issue_styles)),
         _yields(manifest),
         _gates(manifest),
-        f"## Health\n\n{facts.health.told[0].upper()}{facts.health.told[1:]}. What did not hold is in no release.",
+        f"## Health\n\n{facts.health.told[0].upper()}{facts.health.told[1:]}. What is in quarantine is in no release.",
         _sources(manifest),
         _made(manifest),
         _LIMITS,

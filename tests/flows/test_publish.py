@@ -245,7 +245,11 @@ def test_a_release_holds_nothing_of_what_tests_are_called(
         assert not any(text.encode() in held for text in (ADDRESS, SECRET, AWS_KEY))
 
 
-@pytest.mark.parametrize(("text", "says"), [(SECRET, "secret (GitHub Token)"), (ADDRESS, "personal_data (email)")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(SECRET, "secret (GitHub Token)"), (ADDRESS, "personal_data (email)")],
+    ids=["a token", "an address"],
+)
 def test_findings_in_what_stayed_out_and_in_the_manifest_block_publishing(
     hub: Any, make_small: MakeRelease, monkeypatch: pytest.MonkeyPatch, text: str, says: str
 ) -> None:
