@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import ray
 from filelock import FileLock
 
 from flows.bench import Bench, Brief, Job
@@ -117,6 +116,8 @@ class Worker:
         Raises:
             GymforgeError: this node cannot judge; the message names it.
         """
+        import ray
+
         judged, found = 0, None
         with _named():
             bench = _bench(self._handed)
@@ -148,6 +149,8 @@ def _bench(handed: Handed) -> Bench:
             f"gymforge {gymforge_version()} is installed there, and {handed.version} on the driver's machine: install "
             "the same on every node."
         )
+    import ray
+
     brief: Brief = ray.get(handed.brief)
     _Held.bench, _Held.of = Bench(brief, prepared(brief, handed)), handed.brief
     return _Held.bench
@@ -160,6 +163,8 @@ def prepared(brief: Brief, handed: Handed) -> SandboxBackend:
         SandboxUnavailable: this node has no such sandbox, or the environment does not run in it.
         StorageFailed: there is no room for the environment.
     """
+    import ray
+
     cache_dir, info = default_cache_dir(), brief.environment
     backend = open_backend(info.sandbox.value, cache_dir=cache_dir)
     locks = cache_dir / "locks"
