@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,10 +106,15 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    (port,) = free_ports(1)
     with pytest.raises(InvalidInput, match=rf"127\.0\.0\.1:{port} .*refused.*ray start"):
         require_cluster(f"127.0.0.1:{port}")
+
+
+def free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [server.getsockname()[1] for server in servers]
 
 
 class Node:
@@ -119,12 +125,14 @@ class Node:
         self.log = folder / f"{name}.log"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_"))}
         variables = {"GYMFORGE_CACHE_DIR": str(self.cache), "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-        # A minute and more on a machine that has other work.
-        variables |= {"RAY_raylet_start_wait_time_s": "180", "DO_NOT_TRACK": "1"}
+        # On a machine with other work, a node's agents take longer to start than Ray waits for the ports that they choose.
+        variables |= {"RAY_raylet_start_wait_time_s": "180", "RAY_agent_register_timeout_ms": "180000"}
+        agents = ("metrics-export", "runtime-env-agent", "dashboard-agent-grpc", "dashboard-agent-listen")
+        ports = [f"--{agent}-port={port}" for agent, port in zip(agents, free_ports(len(agents)), strict=True)]
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "--num-cpus=1", "--object-store-memory=100000000", *arguments],
+                [*command, "--num-cpus=1", "--object-store-memory=100000000", *ports, *arguments],
                 env=kept | variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -140,12 +148,12 @@ class Node:
 
     def kill(self) -> None:
         """As a machine that loses power: everything at once, its sandboxes too."""
-        with psutil.Process(self.process.pid).oneshot():
-            everything = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
-        for process in everything:
-            process.suspend()
-        for process in everything:
-            process.kill()
+        first = psutil.Process(self.process.pid)
+        everything = [first, *first.children(recursive=True)]
+        for end in (psutil.Process.suspend, psutil.Process.kill):
+            for process in everything:
+                with suppress(psutil.NoSuchProcess):
+                    end(process)
         self.process.wait()
 
 
@@ -158,10 +166,7 @@ class Grid(NamedTuple):
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
     folder = tmp_path_factory.mktemp("ray")
-    ports = []
-    for _ in range(2):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            ports.append(server.getsockname()[1])
+    ports = free_ports(2)
     nodes: list[Node] = []
 
     def join(name: str) -> Node:
