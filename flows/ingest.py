@@ -55,8 +55,8 @@ def measure_impact(pipeline: Pipeline) -> None:
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient)
-def validate(work: Callable[[], int]) -> int:
-    """Judge candidates of a wave until none is left, here or on a node of a cluster; returns how many."""
+def validate(work: Callable[[], object]) -> object:
+    """Judge candidates of a wave until none is left, here or on a node of a cluster."""
     return work()
 
 
@@ -114,7 +114,7 @@ class Crew(Protocol):
 class Threads:
     """Workers on this machine."""
 
-    def __init__(self, pipeline: Pipeline, runner: ThreadPoolTaskRunner[int]) -> None:
+    def __init__(self, pipeline: Pipeline, runner: ThreadPoolTaskRunner[object]) -> None:
         self.size = pipeline.settings.workers
         self._pipeline = pipeline
         self._runner = runner
@@ -123,7 +123,7 @@ class Threads:
         """See `Crew.judge`."""
         work = partial(self._pipeline.validate, wave)
         futures = [self._runner.submit(validate, {"work": work}) for _ in range(min(self.size, len(wave)))]
-        wait(list[PrefectFuture[int]](futures))
+        wait(list[PrefectFuture[object]](futures))
         for future in futures:
             future.result()
 
@@ -137,7 +137,7 @@ def _open_crew(pipeline: Pipeline) -> Iterator[Crew]:
         with open_cluster(pipeline, validate) as cluster:
             yield cluster
         return
-    with ThreadPoolTaskRunner[int](max_workers=pipeline.settings.workers) as runner:
+    with ThreadPoolTaskRunner[object](max_workers=pipeline.settings.workers) as runner:
         yield Threads(pipeline, runner)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flows.bench import Brief
     from flows.judging import Wave
     from flows.pipeline import Pipeline
-    from flows.ray_node import Handed, Worker
+    from flows.ray_node import Handed, Share, Worker
 
 ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[^\s/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
 _KNOCK_S = 10.0
@@ -78,6 +78,8 @@ class Cluster:
         self._runner = runner
         self._handed: tuple[Brief, Handed] | None = None
         self._hired: list[_Hired] = []
+        self.shares: list[Share] = []
+        """What workers did that have come to their end."""
         self._cores = 0
         self._in_vain = 0
         """Workers that were lost since the last verdict."""
@@ -161,7 +163,7 @@ class Cluster:
         for reference in ended:
             hired = references[reference]
             self._hired.remove(hired)
-            death = _death(hired.future)
+            death = self._end(hired.future)
             if not death:
                 continue
             listener().fact(f"A worker of the Ray cluster was lost ({death}); others do its work")
@@ -172,6 +174,27 @@ class Cluster:
                     f"Workers of the Ray cluster die again and again and judge nothing; the last: {death}. See that "
                     "its nodes have memory enough, and run the same command again: what is finished is kept."
                 )
+
+    def _end(self, future: Any) -> str:
+        """How the process of an ended worker died; empty where it came to its end.
+
+        Raises:
+            GymforgeError: what the worker raised, or that it could not begin.
+            RayError: the cluster itself is in trouble.
+        """
+        from prefect.exceptions import CrashedRun
+        from ray.exceptions import NodeDiedError, OutOfMemoryError, RaySystemError, RayTaskError, WorkerCrashedError
+
+        try:
+            self.shares.append(future.result())
+        except (NodeDiedError, OutOfMemoryError, WorkerCrashedError, CrashedRun) as error:
+            return _first_line(error)
+        except (RaySystemError, RayTaskError) as error:
+            raise InvalidInput(
+                f"A node of the Ray cluster cannot run gymforge: {str(error).strip().splitlines()[-1]}. Install the "
+                "same versions of gymforge, Prefect and Ray on every node."
+            ) from error
+        return ""
 
     def _hand_out(self, brief: Brief) -> Handed:
         """Put what workers need where nodes can fetch it; the environment once, the brief when it changes."""
@@ -230,16 +253,16 @@ def open_cluster(pipeline: Pipeline, task: Any) -> Iterator[Cluster]:
                 namespace=f"gymforge-{uuid4().hex}",
             )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        told = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InvalidInput(f"What answers at {address} is no Ray cluster that this machine can join: {told}") from error
+        raise InvalidInput(
+            f"What answers at {address} is no Ray cluster that this machine can join: {_first_line(error)}"
+        ) from error
     try:
         with RayTaskRunner() as runner:
             yield Cluster(pipeline, task, runner)
     except ray.exceptions.RayError as error:
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Unfinished(
-            f"The Ray cluster at {address} was lost ({told}). When it is back, run the same command again: what is "
-            "finished is kept."
+            f"The Ray cluster at {address} was lost ({_first_line(error)}). When it is back, run the same command again: what "
+            "is finished is kept."
         ) from error
     finally:
         ray.shutdown()
@@ -267,23 +290,5 @@ def _server_not_needed() -> Iterator[None]:
         yield
 
 
-def _death(future: Any) -> str:
-    """How the process of an ended worker died; empty where it came to its end.
-
-    Raises:
-        GymforgeError: what the worker raised, or that it could not begin.
-        RayError: the cluster itself is in trouble.
-    """
-    from prefect.exceptions import CrashedRun
-    from ray.exceptions import NodeDiedError, OutOfMemoryError, RaySystemError, RayTaskError, WorkerCrashedError
-
-    try:
-        future.result()
-    except (NodeDiedError, OutOfMemoryError, WorkerCrashedError, CrashedRun) as error:
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
-    except (RaySystemError, RayTaskError) as error:
-        raise InvalidInput(
-            f"A node of the Ray cluster cannot run gymforge: {str(error).strip().splitlines()[-1]}. Install the same "
-            "versions of gymforge, Prefect and Ray on every node."
-        ) from error
-    return ""
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

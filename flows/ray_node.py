@@ -6,6 +6,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, NamedTuple
 
 from filelock import FileLock
@@ -110,24 +111,37 @@ class Worker:
         self._handed = handed
         self._desk = desk
 
-    def __call__(self) -> int:
-        """Judge what the desk gives; returns how many.
+    def __call__(self) -> "Share":
+        """Judge what the desk gives.
 
         Raises:
             GymforgeError: this node cannot judge; the message names it.
         """
         import ray
 
-        judged, found = 0, None
+        began, judged, judging_s, found = monotonic(), 0, 0.0, None
         with _named():
             bench = _bench(self._handed)
+            preparing_s = monotonic() - began
             while True:
                 job: Job | None = ray.get(self._desk.exchange.remote(self.name, found))
                 if job is None:
-                    return judged
+                    return Share(judged, judging_s, preparing_s, monotonic() - began)
+                given = monotonic()
                 proof = bench.judge(job)
                 found = Found(job.position, zlib.compress(proof.model_dump_json().encode(), level=1))
                 judged += 1
+                judging_s += monotonic() - given
+
+
+class Share(NamedTuple):
+    """What a worker did of a wave, and the seconds that it took."""
+
+    judged: int
+    judging_s: float
+    preparing_s: float
+    """Until it had the environment and what else it judges by."""
+    whole_s: float
 
 
 class _Held:
