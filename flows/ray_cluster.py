@@ -261,8 +261,8 @@ def open_cluster(pipeline: Pipeline, task: Any) -> Iterator[Cluster]:
             yield Cluster(pipeline, task, runner)
     except ray.exceptions.RayError as error:
         raise Unfinished(
-            f"The Ray cluster at {address} was lost ({_first_line(error)}). When it is back, run the same command again: what "
-            "is finished is kept."
+            f"The Ray cluster at {address} was lost ({_first_line(error)}). When it is back, run the same command "
+            "again: what is finished is kept."
         ) from error
     finally:
         ray.shutdown()
