@@ -6,7 +6,7 @@ PACKAGES := schemas extractors synthesis validation storage task_registry hrm fl
 CODE := $(PACKAGES) tests benchmarks examples
 DEMO := build/demo
 
-.PHONY: demo test check lint types contracts docs dev install train-env lock clean help
+.PHONY: demo test check lint types contracts docs dev install ray-env train-env lock clean help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -47,6 +47,8 @@ install: $(VENV)/.installed
 
 dev: $(VENV)/.installed-dev
 
+ray-env: $(VENV)/.installed-ray ## Add what several machines need (Ray and prefect-ray)
+
 train-env: $(VENV)/.installed-train ## Add what the trainer needs (torch: a download of 2.5 GB)
 
 $(BIN)/uv:
@@ -70,6 +72,10 @@ $(VENV)/.installed-train: requirements-train.lock $(VENV)/.installed-dev
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements-train.lock
 	@touch $@
 
+$(VENV)/.installed-ray: requirements-ray.lock $(VENV)/.installed-dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements-ray.lock
+	@touch $@
+
 lock: | $(BIN)/uv ## Resolve the dependencies anew into requirements.lock and those beside it
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
 	  --upgrade --extra docker pyproject.toml --output-file requirements.lock
@@ -77,6 +83,8 @@ lock: | $(BIN)/uv ## Resolve the dependencies anew into requirements.lock and th
 	  --upgrade --extra dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
 	  --upgrade --extra train --constraint requirements-dev.lock pyproject.toml --output-file requirements-train.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
+	  --upgrade --extra ray --constraint requirements-dev.lock pyproject.toml --output-file requirements-ray.lock
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) build dist

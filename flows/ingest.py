@@ -1,9 +1,10 @@
 """The Prefect flow that ingests one repository: a task by stage, and task runs that carry batches of validations."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -54,9 +55,9 @@ def measure_impact(pipeline: Pipeline) -> None:
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient)
-def validate(pipeline: Pipeline, wave: Wave) -> int:
-    """Judge candidates of a wave until none is left; every verdict is kept as soon as it is reached."""
-    return pipeline.validate(wave)
+def validate(work: Callable[[], object]) -> object:
+    """Judge candidates of a wave until none is left, here or on a node of a cluster."""
+    return work()
 
 
 @task(cache_policy=NO_CACHE)
@@ -85,16 +86,9 @@ def ingest_repository(settings: IngestSettings) -> IngestResult:
             return pipeline.repeated(present)
         synthesize(pipeline)
         measure_impact(pipeline)
-        runner: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(max_workers=settings.workers)
-        with finishing_first(pipeline.stopping), runner:
-            for wave in pipeline.waves():
-                futures: list[PrefectFuture[int]] = [
-                    runner.submit(validate, {"pipeline": pipeline, "wave": wave})
-                    for _ in range(min(settings.workers, len(wave)))
-                ]
-                wait(futures)
-                for future in futures:
-                    future.result()
+        with finishing_first(pipeline.stopping), _open_crew(pipeline) as crew:
+            for wave in pipeline.waves(workers=crew.size):
+                crew.judge(wave)
         if time_is_up.is_set():
             raise Unfinished(f"The {settings.stop_after_s:.0f} s for {settings.work} were up; the next run goes on.")
         if pipeline.stopping.is_set():
@@ -102,6 +96,49 @@ def ingest_repository(settings: IngestSettings) -> IngestResult:
         result = write(pipeline)
     publish_ingestion(result)
     return result
+
+
+class Crew(Protocol):
+    """Who judges the candidates of a wave."""
+
+    @property
+    def size(self) -> int:
+        """Validations at the same time."""
+        ...
+
+    def judge(self, wave: Wave) -> None:
+        """Judge all of a wave, or what is under way when the pipeline stops; verdicts are kept as they are reached."""
+        ...
+
+
+class Threads:
+    """Workers on this machine."""
+
+    def __init__(self, pipeline: Pipeline, runner: ThreadPoolTaskRunner[object]) -> None:
+        self.size = pipeline.settings.workers
+        self._pipeline = pipeline
+        self._runner = runner
+
+    def judge(self, wave: Wave) -> None:
+        """See `Crew.judge`."""
+        work = partial(self._pipeline.validate, wave)
+        futures = [self._runner.submit(validate, {"work": work}) for _ in range(min(self.size, len(wave)))]
+        wait(list[PrefectFuture[object]](futures))
+        for future in futures:
+            future.result()
+
+
+@contextmanager
+def _open_crew(pipeline: Pipeline) -> Iterator[Crew]:
+    """Threads here, or the cluster that the settings name."""
+    if pipeline.settings.ray is not None:
+        from flows.ray_cluster import open_cluster
+
+        with open_cluster(pipeline, validate) as cluster:
+            yield cluster
+        return
+    with ThreadPoolTaskRunner[object](max_workers=pipeline.settings.workers) as runner:
+        yield Threads(pipeline, runner)
 
 
 @contextmanager

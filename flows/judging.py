@@ -1,25 +1,22 @@
 """How the candidates of one repository are judged: in which order, by which way, and when that is no longer trusted."""
 
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from extractors.diff import apply_patch
-from extractors.reach import NameIndex
+from flows.bench import Bench, Brief, Job
 from flows.progress import listener
 from schemas.code import Candidate
-from schemas.errors import GymforgeError, SandboxFailed
+from schemas.errors import SandboxFailed
 from schemas.manifest import FastPathAudit
-from schemas.repo import Language
 from storage.ledger import Ledger
-from validation.fast_path import FastPath
-from validation.impact import Change, ImpactIndex, ImpactMap, read_change
+from validation.impact import Change, ImpactIndex, ImpactMap
 from validation.impact_run import measure_impact
-from validation.prover import audited_ids, prove_candidate
-from validation.validate import Audit, Proof, Suite
+from validation.prover import audited_ids
+from validation.sandbox.protocol import SandboxBackend
+from validation.validate import Audit, Proof
 from validation.warm import Ground
 
 _NO_IMPACT = b"null"
@@ -47,42 +44,37 @@ class Wave:
 
 
 class Case(NamedTuple):
-    """What is judged."""
+    """What is judged, and on what."""
 
     candidates: Sequence[Candidate]
     ids: Sequence[str]
+    brief: Brief
+    """Without impact and texts."""
+    backend: SandboxBackend
     source: Callable[[str], bytes]
     """A file of the clean tree by its path."""
-    language: Language
     code_files: Sequence[str]
     """All files of that language in the tree, tests and what else may be executed among them."""
-    seed: int
     cap: int | None
     """Tasks after which no more candidates are judged."""
     workers: int
 
 
 class Judging:
-    """Judges candidates by position, from as many threads as there are; a context manager."""
+    """Judges candidates by position, from as many threads as there are, or lets others do it; a context manager."""
 
-    def __init__(
-        self, case: Case, suite: Suite, ledger: Ledger, *, timed: Callable[[str], AbstractContextManager[None]]
-    ) -> None:
+    def __init__(self, case: Case, ledger: Ledger, *, timed: Callable[[str], AbstractContextManager[None]]) -> None:
         self._case = case
-        self._suite = suite
         self._ledger = ledger
         self._timed = timed
-        self._ground = Ground(suite.backend, suite.image, suite.test_command, suite.environment, suite.limits)
         sure = min(len(case.ids), case.cap or len(case.ids))
-        self._audited = audited_ids(case.ids, seed=case.seed, judged_at_least=sure)
-        self._impact: ImpactIndex | None = None
-        self._names = NameIndex({}, case.language)
+        self._audited = audited_ids(case.ids, seed=case.brief.seed, judged_at_least=sure)
         self._distrusted: FastPathAudit | None = None
-        self._fast_paths: dict[int, FastPath] = {}
-        """By thread: a sandbox lives no longer than the thread that opened it."""
         self._stack = ExitStack()
         self._audits: list[Audit] = []
         self._ways: Counter[str] = Counter()
+        self.brief = case.brief
+        """By which candidates are judged now; another one once an audit disagrees."""
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +87,7 @@ class Judging:
     @property
     def fast_path(self) -> bool:
         """Whether candidates are judged by the tests that they can affect."""
-        return self._impact is not None and self._distrusted is None
+        return self._bench.impact is not None
 
     @property
     def audit(self) -> FastPathAudit | None:
@@ -121,17 +113,16 @@ class Judging:
             with self._timed("impact"):
                 kept = self._measured_impact()
             self._ledger.put_stage("impact", kept)
-        if kept != _NO_IMPACT:
-            self._impact = ImpactIndex(ImpactMap.model_validate_json(kept))
-            texts = {path: self._text(path) for path in self._impact.executed}
-            self._names = NameIndex(texts, self._case.language, loading=self._impact.impact.load_lines)
-        if distrusted is not None:
-            self._distrust(FastPathAudit.model_validate_json(distrusted))
+        impact = None if kept == _NO_IMPACT else ImpactMap.model_validate_json(kept)
+        if distrusted is not None and impact is not None:
+            self._distrusted, impact = FastPathAudit.model_validate_json(distrusted), None
+            self._tell_distrust(self._distrusted)
+        self._set_up(impact)
 
     def scheduled(self, positions: Sequence[int]) -> Wave:
         """Those without a verdict: candidates of a file together, what takes longest first."""
         waiting = [position for position in positions if self._ledger.verdict(self._key(position)) is None]
-        impact = self._impact
+        impact = self._bench.impact
         if impact is None:
             return Wave(waiting)
         cost_s = {position: self._expected_s(impact, position) for position in waiting}
@@ -146,33 +137,23 @@ class Judging:
 
         return Wave(sorted(waiting, key=order))
 
+    def job(self, position: int) -> Job:
+        """What a bench has to know of a candidate."""
+        candidate, candidate_id = self._case.candidates[position], self._case.ids[position]
+        audited = candidate_id in self._audited
+        return Job(position, candidate_id, candidate.entity.path, candidate.bug_patch, audited)
+
     def judge(self, position: int) -> Proof:
-        """Judge one candidate that has no verdict, and keep what was found.
+        """Judge one candidate on this machine.
 
         Raises:
             GymforgeError: this machine cannot judge it now, which says nothing about the candidate.
         """
-        candidate = self._case.candidates[position]
-        path = candidate.entity.path
-        clean = self._case.source(path)
-        bugged = apply_patch(clean, candidate.bug_patch)
-        fast = self._own_fast_path()
-        try:
-            proof = prove_candidate(
-                self._suite,
-                fast,
-                candidate_id=self._case.ids[position],
-                change=read_change(path, clean, bugged, candidate.bug_patch, self._names),
-                edits={path: bugged},
-                audited=self._case.ids[position] in self._audited,
-            )
-        except GymforgeError:
-            if fast is not None:
-                fast.close()  # what ended one sandbox, and was not its code, ended the others too
-            raise
-        new = self._ledger.record_verdict(self._key(position), proof.model_dump_json(), executions=proof.executions)
-        assert new, "a finished validation is never repeated"
-        return proof
+        return self._bench.judge(self.job(position))
+
+    def keep(self, position: int, proof: Proof) -> bool:
+        """Keep what was found about a candidate; `False` and no change where it has a verdict."""
+        return self._ledger.record_verdict(self._key(position), proof.model_dump_json(), executions=proof.executions)
 
     def count(self, position: int) -> Proof | None:
         """The verdict of a judged candidate, which counts from now on; `None` where an audit in it disagrees.
@@ -194,18 +175,30 @@ class Judging:
             detail=f"{self._case.ids[position]}: {proof.audit.difference}",
         )
         self._ledger.put_stage("distrusted", found.model_dump_json())
-        self._distrust(found)
+        self._distrusted = found
+        self._tell_distrust(found)
+        self._set_up(None)
         self._audits.clear()
         self._ways.clear()
         return None
 
+    def _set_up(self, impact: ImpactMap | None) -> None:
+        """Judge by this impact from now on."""
+        self._stack.close()
+        paths = {candidate.entity.path for candidate in self._case.candidates}
+        if impact is not None:
+            paths |= {*impact.lines, *impact.load_lines}
+        texts = {path: text for path in sorted(paths) if (text := self._text(path)) is not None}
+        self.brief = self._case.brief._replace(impact=impact, texts=texts)
+        self._bench = self._stack.enter_context(Bench(self.brief, self._case.backend))
+
     def _measured_impact(self) -> bytes:
         """The impact as JSON; `_NO_IMPACT` where the suite cannot be run in warm sandboxes."""
-        case = self._case
+        case, brief = self._case, self._case.brief
+        image = brief.environment.image_name
+        ground = Ground(case.backend, image, brief.test_command, brief.variables, brief.limits)
         try:
-            impact = measure_impact(
-                self._ground, self._suite.baseline, code_files=case.code_files, workers=case.workers
-            )
+            impact = measure_impact(ground, brief.baseline, code_files=case.code_files, workers=case.workers)
         except SandboxFailed as error:
             if error.transient:
                 raise
@@ -218,16 +211,6 @@ class Judging:
         )
         return impact.model_dump_json().encode()
 
-    def _own_fast_path(self) -> FastPath | None:
-        if self._impact is None or self._distrusted is not None:
-            return None
-        me = threading.get_ident()
-        if me not in self._fast_paths:
-            fast = FastPath(self._ground, self._suite.baseline, self._impact, seed=self._case.seed)
-            self._fast_paths[me] = fast
-            self._stack.callback(fast.close)
-        return self._fast_paths[me]
-
     def _expected_s(self, impact: ImpactIndex, position: int) -> float:
         entity = self._case.candidates[position].entity
         span = (entity.span.start_line, entity.span.end_line)
@@ -236,15 +219,14 @@ class Judging:
     def _text(self, path: str) -> bytes | None:
         try:
             return self._case.source(path)
-        except FileNotFoundError:  # it is made by the tests themselves, or is too large to be read
+        except FileNotFoundError:
             return None
 
     def _key(self, position: int) -> str:
         """What the ledger calls a candidate; judged by whole suites after all, it is judged anew."""
         return f"{self._case.ids[position]}{'' if self._distrusted is None else ' whole'}"
 
-    def _distrust(self, found: FastPathAudit) -> None:
-        self._distrusted = found
+    def _tell_distrust(self, found: FastPathAudit) -> None:
         listener().fact(
             f"Whole suites judge an audited candidate differently ({found.detail}). All candidates of this repository "
             "are judged by whole suites now."

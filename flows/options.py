@@ -58,7 +58,14 @@ WORKERS = click.option(
     "--workers",
     type=click.IntRange(1, 256),
     default=None,
-    help="Validations at the same time (default: one a core, at most 8). Never changes the result.",
+    help="Validations at the same time on this machine (default: one a core, at most 8). Never changes the result.",
+)
+
+
+RAY = click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Validate on this Ray cluster (HOST:PORT or ray://HOST:PORT) instead, one candidate a core.",
 )
 
 

@@ -15,6 +15,7 @@ from extractors.acquire import Checkout, acquire
 from extractors.index import RepoIndex
 from extractors.profile import code_files, profile_repository
 from flows.assemble import Ground, NotATask, assemble
+from flows.bench import Brief, Job
 from flows.judging import Case, Judging, Wave
 from flows.preparation import Preparation
 from flows.progress import listener
@@ -45,7 +46,7 @@ from synthesis.strategy import select_strategies
 from validation.sandbox.protocol import Limits, SandboxBackend
 from validation.sandbox.select import open_backend
 from validation.suite import frozen_test_command
-from validation.validate import Suite
+from validation.validate import Proof
 
 WAVE_PER_WORKER = {True: 400, False: 50}
 """Most validations that one task run carries on average, on the fast path or not: minutes of work, so that the
@@ -98,6 +99,7 @@ class Pipeline:
         self._texts: set[str] = set()
         self._rejected: list[RejectedCandidate] = []
         self._position = 0
+        self._workers = settings.workers
 
     def __enter__(self) -> Self:
         strategies = self.settings.strategies
@@ -218,34 +220,38 @@ class Pipeline:
 
     def measure_impact(self) -> None:
         """Measure what every test depends on, so that candidates can be judged by the tests that they can affect."""
-        suite = Suite(
-            backend=self.backend,
-            image=self.prepared.environment.image_name,
+        brief = Brief(
+            environment=self.prepared.environment,
             test_command=self.prepared.test_command,
+            variables=self.profile.environment,
             baseline=self.prepared.baseline,
-            environment=self.profile.environment,
             limits=Limits(),
+            impact=None,
+            texts={},
+            language=self.profile.language,
+            seed=self.settings.seed,
         )
         case = Case(
             candidates=self.synthesized.candidates,
             ids=self._ids,
+            brief=brief,
+            backend=self.backend,
             source=self.ground.repository.source,
-            language=self.profile.language,
             code_files=code_files(self.checkout.path, self.profile.language),
-            seed=self.settings.seed,
             cap=self.settings.max_tasks,
             workers=self.settings.workers,
         )
-        self._judging = self._stack.enter_context(Judging(case, suite, self.ledger, timed=self._timed))
+        self._judging = self._stack.enter_context(Judging(case, self.ledger, timed=self._timed))
         self._judging.measure_impact()
         listener().stage("validate", total=self.settings.max_tasks or len(self._ids))
 
-    def waves(self) -> Iterator[Wave]:
-        """Candidates still to be judged, for all workers to take from.
+    def waves(self, *, workers: int | None = None) -> Iterator[Wave]:
+        """Candidates still to be judged, for all workers to take from; as many workers as the settings say, or these.
 
         The next wave is asked for when the one before is judged and assembled; a cap on tasks ends the waves.
         """
-        workers, cap, count = self.settings.workers, self.settings.max_tasks, len(self._ids)
+        self._workers = workers = workers or self.settings.workers
+        cap, count = self.settings.max_tasks, len(self._ids)
         while self._position < count and not self.stopping.is_set():
             size = WAVE_PER_WORKER[self._judging.fast_path] * workers
             if cap is not None:
@@ -277,9 +283,25 @@ class Pipeline:
                 wave.put_back(position)
                 raise
             ran += 1
-            if self.settings.max_tasks is None or proof.verdict.status is VerdictStatus.ACCEPTED:
-                listener().advance(note=self.synthesized.candidates[position].strategy)
+            new = self.keep(position, proof)
+            assert new, "a finished validation is never repeated"
         return ran
+
+    @property
+    def brief(self) -> Brief:
+        """By what candidates of the wave at hand are judged, where that is not done by `validate`."""
+        return self._judging.brief
+
+    def job(self, position: int) -> Job:
+        """A candidate of the wave at hand, for a bench that has the `brief`."""
+        return self._judging.job(position)
+
+    def keep(self, position: int, proof: Proof) -> bool:
+        """Keep a candidate's verdict; `False` and no change where it has one."""
+        new = self._judging.keep(position, proof)
+        if new and (self.settings.max_tasks is None or proof.verdict.status is VerdictStatus.ACCEPTED):
+            listener().advance(note=self.synthesized.candidates[position].strategy)
+        return new
 
     def write(self) -> IngestResult:
         """Write the shards, then the manifest. The same inputs give the same bytes.
@@ -343,7 +365,7 @@ class Pipeline:
             executions=result.executions,
             judged_by=self._judging.ways,
             peak_memory_bytes=peak_memory_bytes(),
-            workers=self.settings.workers,
+            workers=self._workers,
             dependency_mode=result.dependency_mode,
         )
         write_whole(self.layout.run_record(ref.name, ref.commit), record.model_dump_json(indent=2).encode())

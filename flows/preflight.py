@@ -6,6 +6,7 @@ from pathlib import Path
 
 from extractors.profile_file import read_profile_file
 from extractors.source import parse_source
+from flows.ray_cluster import require_cluster
 from flows.settings import IngestSettings
 from schemas.errors import GymforgeError, InvalidInput
 from storage.durable import refuse_unwritable, require_usable
@@ -21,22 +22,22 @@ def refuse_bad_settings(settings: IngestSettings) -> None:
     Changes nothing, but makes the cache's folder.
 
     Raises:
-        InvalidInput: the source's form, a strategy, the config file or the output folder is wrong.
+        InvalidInput: the source's form, a strategy, the config file, the output folder or the cluster is wrong.
         DatasetError: another process ingests the same source into the output folder.
         StorageFailed: nothing can be written to the output folder, or to the cache's.
-        SandboxUnavailable, MissingExtra: the sandbox that was asked for is not there.
+        SandboxUnavailable, MissingExtra: the sandbox or the cluster that was asked for is not there.
     """
     with _looking():
         parse_source(settings.source)
     select_strategies(settings.strategies)
     if settings.config is not None:
         read_profile_file(settings.config.parent, settings.config)
-    layout = refuse_bad_ground(settings.out, sandbox=settings.sandbox, cache_dir=settings.cache_dir)
+    layout = refuse_bad_ground(settings.out, sandbox=settings.sandbox, cache_dir=settings.cache_dir, ray=settings.ray)
     refuse_same_work(layout, settings.work)
 
 
-def refuse_bad_ground(out: Path, *, sandbox: str, cache_dir: Path) -> DatasetLayout:
-    """The same for what all repositories of a list share: the output folder, the sandbox and the cache."""
+def refuse_bad_ground(out: Path, *, sandbox: str, cache_dir: Path, ray: str | None = None) -> DatasetLayout:
+    """The same for what all repositories of a list share: the output folder, the sandbox, the cache and a cluster."""
     with _looking():
         try:
             layout = DatasetLayout(out.resolve())
@@ -45,6 +46,8 @@ def refuse_bad_ground(out: Path, *, sandbox: str, cache_dir: Path) -> DatasetLay
     refuse_unusable(layout)
     refuse_unwritable(layout.root)
     open_backend(sandbox, cache_dir=cache_dir)
+    if ray is not None:
+        require_cluster(ray)
     require_usable(cache_dir, instead="name another cache folder in GYMFORGE_CACHE_DIR")
     return layout
 

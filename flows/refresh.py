@@ -84,6 +84,7 @@ def refresh(
     sandbox: str = "auto",
     max_tasks: int | None = None,
     workers: int | None = None,
+    ray: str | None = None,
     seed: int = 0,
     hours: float | None = None,
 ) -> Any:
@@ -98,7 +99,8 @@ def refresh(
         where: with a dataset in `repositories`: only repositories of tasks for which this holds.
         sandbox: `auto`, `docker` or `local`.
         max_tasks: of each repository, where the list says nothing else.
-        workers: validations at the same time; never changes the result.
+        workers: validations at the same time on this machine; never changes the result.
+        ray: address of a Ray cluster that validates instead; never changes the result.
         seed: same seed, same shards.
         hours: for each repository, after which the next one's turn comes.
 
@@ -109,7 +111,8 @@ def refresh(
     if hours is not None and not 0 < hours <= MOST_HOURS:
         raise InvalidInput(f"hours is {hours}; it is a number of hours up to {MOST_HOURS}.")
     chosen = read_repositories(repositories, where=where)
-    common = {"out": Path(out), "sandbox": sandbox, "workers": workers or default_workers(), "seed": seed}
+    workers = workers or default_workers()
+    common = {"out": Path(out), "sandbox": sandbox, "workers": workers, "ray": ray, "seed": seed}
     found: list[RepositoryOutcome] = []
     for number, one in enumerate(chosen, start=1):
         _say(f"repository {number} of {len(chosen)}: {one.source}")

@@ -42,7 +42,9 @@ class IngestSettings(Model):
     max_tasks: int | None = Field(default=None, ge=1)
     """Stop after this many tasks."""
     workers: int = Field(default_factory=default_workers, ge=1)
-    """Validations at the same time; never changes the result."""
+    """Validations at the same time on this machine; never changes the result."""
+    ray: str | None = None
+    """Address of a Ray cluster that validates instead, one candidate a core; never changes the result."""
     seed: int = Field(default=0, ge=-(2**63), le=2**63 - 1)
     config: Path | None = None
     """A `gymforge.toml` that overrides what is found in the repository."""

@@ -31,7 +31,7 @@ REPO = "acme/tinystats"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-PARTS = ("docker", "sandbox", "browser", "compose")
+PARTS = ("docker", "sandbox", "browser", "compose", "ray")
 """Markers of what a machine may lack."""
 
 
@@ -40,6 +40,8 @@ def _missing() -> dict[str, str]:
     from validation.sandbox.select import open_backend
 
     missing = {} if shutil.which("chromium") else {"browser": "there is no `chromium` on PATH (apt install chromium)"}
+    if any(importlib.util.find_spec(name) is None for name in ("ray", "prefect_ray")):
+        missing["ray"] = "the extra `ray` is not installed (make ray-env)"
     plugin = ["docker", "compose", "version"]
     if not shutil.which("docker-compose") and (
         not shutil.which("docker") or subprocess.run(plugin, capture_output=True, check=False).returncode

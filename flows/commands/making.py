@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flows.options import HOURS, SANDBOX, WORKERS, is_debug, json_option, print_json
+from flows.options import HOURS, RAY, SANDBOX, WORKERS, is_debug, json_option, print_json
 from flows.run import run_ingestion, run_refresh
 from schemas.errors import InvalidInput, Unfinished
 
@@ -25,6 +25,7 @@ from schemas.errors import InvalidInput, Unfinished
 @click.option("--strategies", help="Bug strategies, separated by commas (default: all).")
 @click.option("--max-tasks", type=click.IntRange(min=1), help="Stop after so many tasks, evenly over strategies.")
 @WORKERS
+@RAY
 @click.option(
     "--seed", type=click.IntRange(-(2**63), 2**63 - 1), default=0, show_default=True, help="Same seed, same shards."
 )
@@ -48,6 +49,7 @@ def ingest(
       gymforge ingest ../my-project --out my-tasks
       gymforge ingest https://github.com/python-attrs/attrs --ref 25.3.0 --max-tasks 100
       gymforge ingest project.bundle --strategies op_change,remove_cond --sandbox local --json
+      gymforge ingest https://github.com/mahmoud/boltons --ray 10.0.0.1:6379
     """  # noqa: D301 - \b is click's mark
     from flows.preflight import refuse_bad_settings
     from flows.screens import open_progress, show_result
@@ -79,6 +81,7 @@ def ingest(
 @SANDBOX
 @click.option("--max-tasks", type=click.IntRange(min=1), help="Of each repository, where LIST says nothing else.")
 @WORKERS
+@RAY
 @click.option("--seed", type=click.IntRange(-(2**63), 2**63 - 1), default=0, help="Same seed, same shards.")
 @click.option("--hours", type=HOURS, help="At most so long for each; the next run goes on.")
 @json_option
@@ -100,7 +103,7 @@ def refresh(ctx: click.Context, /, repositories: str, *, as_json: bool, out: Pat
     from flows.settings import default_cache_dir
 
     read_repositories(repositories, where=options["where"])
-    refuse_bad_ground(out, sandbox=options["sandbox"], cache_dir=default_cache_dir())
+    refuse_bad_ground(out, sandbox=options["sandbox"], cache_dir=default_cache_dir(), ray=options["ray"])
     with open_progress(quiet=as_json or not sys.stderr.isatty()):
         parameters = options | {"out": str(out)}
         result = run_refresh(repositories, cache_dir=default_cache_dir(), debug=is_debug(ctx), **parameters)

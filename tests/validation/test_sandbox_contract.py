@@ -878,6 +878,41 @@ def test_stored_tree_is_writable_and_private_and_the_environment_is_not(backend:
             assert result.stdout == b"cleancleandirty\nclean"
 
 
+def test_environment_that_was_sent_opens_as_it_was_stored(backend: SandboxBackend, image: str) -> None:
+    pieces: list[bytes] = []
+    with backend.open(limits=SMALL, building=True) as sandbox:
+        sandbox.put("/env/bin/tool", b"#!/bin/sh\necho tool\n", mode=0o755)
+        sandbox.put("/testbed/src/a b.txt", b"text")
+        sh(sandbox, "ln -s ../env/bin/tool link; touch -d @1000000000 src")
+        backend.store(sandbox, image)
+    backend.send(image, pieces.append)
+    backend.remove(image)
+    assert backend.receive(iter(pieces), image) > 20
+    assert backend.has(image)
+    with backend.open(image, limits=SMALL) as sandbox:
+        assert sandbox.run(["tool"], timeout_s=5).stdout == b"tool\n"
+        listing = sh(sandbox, "cat 'src/a b.txt'; readlink link; stat -c %Y src; stat -c %a /env/bin/tool src").stdout
+        assert listing == b"text../env/bin/tool\n1000000000\n755\n755\n"
+
+
+def test_sending_what_is_not_stored_is_not_found(backend: SandboxBackend) -> None:
+    with pytest.raises(FileNotFoundError):
+        backend.send("gymforge/never__stored:0", print)
+
+
+def test_environment_that_breaks_off_on_its_way_is_not_stored(backend: SandboxBackend, image: str) -> None:
+    pieces: list[bytes] = []
+    with backend.open(limits=SMALL, building=True) as sandbox:
+        sandbox.put("/env/file", bytes(50_000))
+        sandbox.put("/testbed/file", b"text")
+        backend.store(sandbox, image)
+    backend.send(image, pieces.append)
+    backend.remove(image)
+    with pytest.raises(SandboxFailed):
+        backend.receive([b"".join(pieces)[:20_000]], image)
+    assert not backend.has(image)
+
+
 def test_opening_what_is_not_stored_is_not_found(backend: SandboxBackend) -> None:
     with pytest.raises(FileNotFoundError), backend.open("gymforge/never__stored:0"):
         pass

@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
@@ -94,9 +94,26 @@ class DockerBackend:
 
     def store(self, sandbox: Sandbox, image: str) -> int:
         """See `SandboxBackend.store`; the size is that of the layer above the machine image."""
+        return self._keep(lambda sink: pack(sandbox, sink), image)
+
+    def send(self, image: str, sink: Callable[[bytes], object]) -> None:
+        """See `SandboxBackend.send`."""
+        with self.open(image) as sandbox:
+            pack(sandbox, sink)
+
+    def receive(self, pieces: Iterable[bytes], image: str) -> int:
+        """See `SandboxBackend.receive`."""
+
+        def write(sink: Callable[[bytes], object]) -> None:
+            for piece in pieces:
+                sink(piece)
+
+        return self._keep(write, image)
+
+    def _keep(self, send: Callable[[Callable[[bytes], object]], None], image: str) -> int:
         with self._engine.told(), tempfile.TemporaryFile() as archive, tempfile.TemporaryFile() as context:
             machine = self._machine_image()
-            pack(sandbox, archive.write)
+            send(archive.write)
             dockerfile = _image_folder() / "environment.Dockerfile"
             _write_context(context, {"Dockerfile": dockerfile.read_bytes()}, archive)
             self._build(context, image, {"MACHINE": machine})

@@ -1,7 +1,8 @@
 """A sandbox that isolates nothing because it runs nothing: files in a dict, results from a callable. For tests."""
 
+import pickle
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
@@ -200,6 +201,20 @@ class FakeBackend:
         self.images[image] = kept
         self._modes[image] = {path: mode for path, mode in sandbox.modes.items() if path in kept}
         return sum(map(len, kept.values()))
+
+    def send(self, image: str, sink: Callable[[bytes], object]) -> None:
+        """See `SandboxBackend.send`."""
+        if image not in self.images:
+            raise FileNotFoundError(f"No environment {image!r} is stored; build it first")
+        sink(pickle.dumps((self.images[image], self._modes.get(image, {}))))
+
+    def receive(self, pieces: Iterable[bytes], image: str) -> int:
+        """See `SandboxBackend.receive`."""
+        try:
+            self.images[image], self._modes[image] = pickle.loads(b"".join(pieces))  # noqa: S301 - of `send`
+        except (EOFError, pickle.UnpicklingError) as error:
+            raise SandboxFailed(f"The environment could not be stored: {error}") from error
+        return sum(map(len, self.images[image].values()))
 
     def has(self, image: str) -> bool:
         """See `SandboxBackend.has`."""

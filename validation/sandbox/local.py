@@ -6,7 +6,7 @@ import os
 import select
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import IO
@@ -18,7 +18,7 @@ from validation.sandbox.bubblewrap import AGENT_INSIDE, Mount
 from validation.sandbox.cgroups import Group, Hierarchy, find_hierarchy, make_group
 from validation.sandbox.client import AGENT_PATH, AgentSandbox, agent_config, writable_folders
 from validation.sandbox.interpreters import find_interpreters, own_interpreter
-from validation.sandbox.packing import STORED_TESTBED, copy_testbed
+from validation.sandbox.packing import STORED_TESTBED, copy_testbed, pack
 from validation.sandbox.protocol import ENV_DIR, Limits, PlatformInfo, Sandbox
 from validation.sandbox.store import EnvironmentStore
 
@@ -74,6 +74,15 @@ class LocalBackend:
     def store(self, sandbox: Sandbox, image: str) -> int:
         """See `SandboxBackend.store`."""
         return self._store.add(sandbox, image)
+
+    def send(self, image: str, sink: Callable[[bytes], object]) -> None:
+        """See `SandboxBackend.send`."""
+        with self.open(image) as sandbox:
+            pack(sandbox, sink)
+
+    def receive(self, pieces: Iterable[bytes], image: str) -> int:
+        """See `SandboxBackend.receive`."""
+        return self._store.receive(pieces, image)
 
     def has(self, image: str) -> bool:
         """See `SandboxBackend.has`."""

@@ -1,6 +1,6 @@
 """What every sandbox offers: an isolated machine with a work tree, that runs commands and forgets them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -162,6 +162,23 @@ class SandboxBackend(Protocol):
 
     def store(self, sandbox: Sandbox, image: str) -> int:
         """Keep `/env` and `/testbed` of a building sandbox under a name, atomically; returns the size in bytes."""
+        ...
+
+    def send(self, image: str, sink: Callable[[bytes], object]) -> None:
+        """Give a stored environment to `sink`, piece by piece, for `receive` on another machine.
+
+        Raises:
+            FileNotFoundError: no environment of that name is stored.
+            SandboxFailed: the sandbox that it is read in died.
+        """
+        ...
+
+    def receive(self, pieces: Iterable[bytes], image: str) -> int:
+        """Keep under a name, atomically, what `send` of a backend of this kind gave; returns the size in bytes.
+
+        Raises:
+            SandboxFailed: the pieces are no such environment, or break off.
+        """
         ...
 
     def has(self, image: str) -> bool:

@@ -7,7 +7,7 @@ import secrets
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,8 @@ _TRASH = ".trash-"
 _PARTIAL = ".partial-"
 _DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _SAFE = re.compile(r"[^A-Za-z0-9_.-]")
+
+_Sink = Callable[[bytes], object]
 
 
 class EnvironmentStore:
@@ -69,8 +71,20 @@ class EnvironmentStore:
             SandboxFailed: it could not be packed or unpacked, or its files cannot be kept.
             StorageFailed: the cache's disk is full or read-only.
         """
+        return self._keep(lambda sink: pack(sandbox, sink), image)
+
+    def receive(self, pieces: Iterable[bytes], image: str) -> int:
+        """Keep what was packed on another machine; otherwise as `add`."""
+
+        def write(sink: _Sink) -> None:
+            for piece in pieces:
+                sink(piece)
+
+        return self._keep(write, image)
+
+    def _keep(self, send: Callable[[_Sink], None], image: str) -> int:
         try:
-            return self._add(sandbox, image)
+            return self._add(send, image)
         except StorageFailed:
             raise
         except OSError as error:
@@ -79,14 +93,14 @@ class EnvironmentStore:
                 raise _full(self._root, reason) from error
             raise SandboxFailed(f"The environment could not be stored in {self._root}: {reason}") from error
 
-    def _add(self, sandbox: Sandbox, image: str) -> int:
+    def _add(self, send: Callable[[_Sink], None], image: str) -> int:
         folder = self.folder(image)
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._sweep()
         partial = self._root / f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(6)}"
         partial.mkdir(mode=0o700)
         try:
-            self._unpack(sandbox, partial)
+            self._unpack(send, partial)
             _refuse_strange(partial)
             size_bytes = _make_tame(partial)
             (partial / _INVENTORY).write_text(_inventory(partial))
@@ -103,7 +117,7 @@ class EnvironmentStore:
             self.folder(image).rename(trash)
             delete(trash)
 
-    def _unpack(self, sandbox: Sandbox, destination: Path) -> None:
+    def _unpack(self, send: Callable[[_Sink], None], destination: Path) -> None:
         """Unpack inside a sandbox of its own, where the archive can reach nothing but its destination."""
         mount = bubblewrap.Mount(str(destination), _UNPACKED, writable=True)
         arguments = [*bubblewrap.base_arguments(), "--bind", mount.source, mount.target, "--remount-ro", "/"]
@@ -128,7 +142,7 @@ class EnvironmentStore:
                 assert unpacking.stdin is not None
                 try:
                     with suppress(BrokenPipeError):  # tar has given up: it says why
-                        pack(sandbox, unpacking.stdin.write)
+                        send(unpacking.stdin.write)
                         unpacking.stdin.close()
                 except BaseException:
                     unpacking.kill()
