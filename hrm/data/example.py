@@ -66,6 +66,8 @@ class Example(NamedTuple):
     """Place of the token that numbers the first edit's line."""
     plan: NDArray[np.int32]
     """What the plan says, as `hrm.data.plans` writes it in numbers."""
+    windows: tuple[Window, ...]
+    """What the prompt shows of each file, in its order."""
 
 
 class _Place(NamedTuple):
@@ -119,6 +121,7 @@ def make_example(
         target_lines=target_lines,
         target_token=int(np.flatnonzero(tokens == line_id(target_lines[0]))[0]),
         plan=plan_codes(task.plan, tokenizer=tokenizer),
+        windows=tuple(windows),
     )
 
 
