@@ -16,6 +16,7 @@ PRESETS = {
         heads=5,
         high_layers=2,
         low_layers=2,
+        pre_norm=True,
         halt=HaltConfig(max_segments=1),
     ),
     "small": ModelConfig(
@@ -25,6 +26,7 @@ PRESETS = {
         heads=5,
         high_layers=4,
         low_layers=4,
+        pre_norm=True,
         halt=HaltConfig(max_segments=2),
     ),
     "base": ModelConfig(
@@ -34,6 +36,7 @@ PRESETS = {
         heads=12,
         high_layers=6,
         low_layers=6,
+        pre_norm=True,
         halt=HaltConfig(max_segments=2),
     ),
 }
