@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from flows.commands import checking, giving, looking, making
+from flows.commands import checking, giving, learning, looking, making
 from flows.interrupt import INTERRUPTED, interruptible
 from schemas.errors import GymforgeError, StorageFailed
 
@@ -41,7 +41,7 @@ _IN_THE_WAY = {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EIS
 """A folder that cannot be used: of the output, of the cache, or for temporary files."""
 
 
-_KEEPS = {"ingest", "refresh", "publish"}
+_KEEPS = {"ingest", "refresh", "publish", "train"}
 """Commands that go on where they were stopped."""
 
 
@@ -127,6 +127,7 @@ for _command in (
     giving.card,
     giving.publish,
     giving.export,
+    learning.train,
     checking.verify,
     checking.doctor,
 ):

@@ -76,7 +76,6 @@ def variant(config: ModelConfig, which: Variant) -> ModelConfig:
         low_cycles=1,
         gradient_window=None,
         halt=HaltConfig(max_segments=1),
-        pre_norm=True,
     )
 
 

@@ -62,8 +62,8 @@ class Trainer:
         """
         self.config = config
         self._examples, self._run, self._world = examples, run, world
-        self._manifest, self._manifest_sha256 = _opened(examples, config)
-        self._tokenizer = tokenizer_of(examples, self._manifest)
+        self.manifest, self._manifest_sha256 = _opened(examples, config)
+        self._tokenizer = tokenizer_of(examples, self.manifest)
         self._token_bytes = torch.from_numpy(self._tokenizer.token_sizes.astype("int64"))
         self.model = cast("HrmEdit", build(config.model, seed=config.train.seed)).to(world.device)
         self.model.saves_memory = config.train.checkpointing
@@ -171,7 +171,7 @@ class Trainer:
                 stages=config.curriculum[phase].stages if config.curriculum else (),
             )
             self._stream = batches(
-                self._examples, self._manifest, plan, start=self.progress.place, workers=config.workers
+                self._examples, self.manifest, plan, start=self.progress.place, workers=config.workers
             )
         packed = [next(self._stream) for _ in range(config.accumulation)]
         given = [to_batch(one.packed, self._token_bytes, self._world.device) for one in packed]
@@ -243,7 +243,8 @@ class Trainer:
     def _save(self) -> None:
         if not self._world.is_first:
             return
-        self.record.write()  # first, so that no checkpoint is ahead of its curve
+        is_last = self.progress.step == self.config.train.steps
+        self.record.write(is_last=is_last)  # first, so that no checkpoint is ahead of its curve
         save_checkpoint(
             self._run,
             model=self.model,

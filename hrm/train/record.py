@@ -14,6 +14,7 @@ from storage.durable import refusals_named, write_whole
 
 _METRICS, _PICTURE, _EVENTS, _HEARTBEAT = "metrics.parquet", "curves.png", "events.jsonl", "heartbeat.json"
 _BEAT_S = 5.0
+_DRAW_S = 30.0
 
 
 class Row(NamedTuple):
@@ -58,7 +59,7 @@ class Record:
     def __init__(self, run: Path, *, clock: Callable[[], float]) -> None:
         self._run = run
         self._clock = clock
-        self._beaten = float("-inf")
+        self._beaten = self._drawn = float("-inf")
         self.rows: list[Row] = []
 
     def go_back(self, step: int) -> None:
@@ -77,8 +78,8 @@ class Record:
         except (pa.ArrowException, OSError, TypeError) as error:
             raise DatasetDamaged(f"{path} cannot be read: {error}. Delete it: the curve begins anew") from error
 
-    def write(self) -> None:
-        """Bring metrics and picture up to date.
+    def write(self, *, is_last: bool) -> None:
+        """Bring the metrics up to date, and the picture where it is older than half a minute or the last.
 
         Raises:
             StorageFailed: the file system refused.
@@ -89,7 +90,9 @@ class Record:
         buffer = io.BytesIO()
         pq.write_table(pa.table(columns), buffer, compression="zstd")
         write_whole(self._run / _METRICS, buffer.getvalue())
-        write_whole(self._run / _PICTURE, picture_of(self.rows))
+        if is_last or self._clock() - self._drawn >= _DRAW_S:
+            self._drawn = self._clock()
+            write_whole(self._run / _PICTURE, picture_of(self.rows))
 
     def beat(self, *, force: bool = False) -> None:
         """Say that the run is alive, every few seconds: whoever watches reads the time and the step."""
