@@ -30,6 +30,4 @@ class Judge(Protocol):
 def is_solved(task: TaskInstance, report: TestReport) -> bool:
     """Whether every test that the bug fails passes, and none that passes with it fails."""
     outcomes = report.outcomes
-    return all(
-        test in outcomes and not outcomes[test].is_failure for test in (*task.FAIL_TO_PASS, *task.PASS_TO_PASS)
-    )
+    return all(test in outcomes and not outcomes[test].is_failure for test in (*task.FAIL_TO_PASS, *task.PASS_TO_PASS))

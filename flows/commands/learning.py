@@ -26,7 +26,9 @@ _EVERY = 10
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The run's folder.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Steps in all; the schedule ends with them.")
-@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in the run's folder, where there is one.")
+@click.option(
+    "--resume", is_flag=True, help="Go on from the newest checkpoint in the run's folder, where there is one."
+)
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),

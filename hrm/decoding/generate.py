@@ -65,9 +65,7 @@ def write(
     Raises:
         ValueError: no edit of shown lines can be written in so many tokens.
     """
-    grammars = [
-        EditGrammar(vocabulary, prompt.windows, prompt.files, max_tokens=max_tokens) for _ in range(count)
-    ]
+    grammars = [EditGrammar(vocabulary, prompt.windows, prompt.files, max_tokens=max_tokens) for _ in range(count)]
     low, memories = _read(model, prompt.tokens)
     low, memories = low.repeat_interleave(count, dim=0), [memory.repeated(count) for memory in memories]
     tokens: list[list[int]] = [[] for _ in grammars]

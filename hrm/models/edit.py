@@ -2,9 +2,9 @@
 
 The prompt is read in both directions, the response from left to right (a PrefixLM). In each cycle the high-level state
 is updated first and the low-level one after it, so that what is written last knows what was planned: the high level
-learns to say the plan's steps, the low level the response's tokens. Segments repeat this on the states that the
-last one left. Whether one more is worth it is read off the last token of the prompt, which sees no response: so a prompt
-has its number of segments before the first token is written, and the others are not computed.
+learns to say the plan's steps, the low level the response's tokens. Segments repeat this on the states that the last
+one left. Whether one more is worth it is read off the last token of the prompt, which sees no response: so a prompt has
+its number of segments before the first token is written, and the others are not computed.
 
 Without high layers it is one recurrent stack; passed once, a transformer.
 """
@@ -94,7 +94,7 @@ class HrmEdit(nn.Module):
         return self._segment(cells, states, mask=None, memory=memory)
 
     def write(self, tokens: Tensor, *, position: int, memories: list[Memory]) -> Tensor:
-        """The low-level states `[B, 1, D]` of the next token of each row, after as many segments as there are memories."""
+        """The low-level states `[B, 1, D]` of each row's next token, after as many segments as there are memories."""
         place = torch.full_like(tokens, position)
         cells = Cells(tokens, torch.zeros_like(tokens), place, torch.zeros_like(tokens, dtype=torch.bool))
         states = None
@@ -105,7 +105,8 @@ class HrmEdit(nn.Module):
 
     def logits(self, low: Tensor) -> Tensor:
         """`[..., D]` of the low level to `[..., V]`: what the next token may be."""
-        return functional.linear(low, self.embed.weight)
+        scores: Tensor = functional.linear(low, self.embed.weight)
+        return scores
 
     def plan_logits(self, high: Tensor) -> PlanLogits:
         """`[N, D]`, the high level at prompts' last tokens, to what it says of the plans."""
@@ -150,7 +151,7 @@ class HrmEdit(nn.Module):
             yield from [True] * (self.high is not None)
             yield from [False] * self.config.low_cycles
 
-    def _updated(  # noqa: PLR0917 - as the module takes them
+    def _updated(
         self,
         module: ReasoningModule,
         state: Tensor,

@@ -48,7 +48,7 @@ class Memory:
     def repeated(self, times: int) -> "Memory":
         """The same for so many rows as there were, times `times`."""
         copy = Memory()
-        copy._held = [  # noqa: SLF001 - its own class
+        copy._held = [
             (key.repeat_interleave(times, dim=0), value.repeat_interleave(times, dim=0)) for key, value in self._held
         ]
         return copy
@@ -163,7 +163,8 @@ class Block(nn.Module):
 
 def norm(hidden: Tensor, eps: float) -> Tensor:
     """Divide by the root of the mean square (Zhang and Sennrich 2019), without weights."""
-    return functional.rms_norm(hidden, (hidden.shape[-1],), eps=eps)
+    normed: Tensor = functional.rms_norm(hidden, (hidden.shape[-1],), eps=eps)
+    return normed
 
 
 class ReasoningModule(nn.Module):

@@ -236,9 +236,7 @@ class Trainer:
         )
 
     def _restore(self, checkpoint: Path) -> None:
-        self.progress = restore(
-            checkpoint, model=self.model, optimizer=self.optimizer, mean_weights=self.mean_weights
-        )
+        self.progress = restore(checkpoint, model=self.model, optimizer=self.optimizer, mean_weights=self.mean_weights)
 
     def _save(self) -> None:
         if not self._world.is_first:

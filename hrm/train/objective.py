@@ -134,9 +134,7 @@ def measure(model: HrmEdit, batch: Batch, states: States) -> Sums:
 
 def loss_of(sums: Sums, totals: Totals, weights: LossWeights) -> Tensor:
     """The loss of a segment: a mean over tokens, and weighted means over documents."""
-    by_document = (
-        weights.plan * sums.plan_nats + weights.pointer * sums.pointer_nats + weights.halt * sums.halt_nats
-    )
+    by_document = weights.plan * sums.plan_nats + weights.pointer * sums.pointer_nats + weights.halt * sums.halt_nats
     return sums.token_nats / max(1, totals.tokens) + by_document / max(1, totals.documents)
 
 
@@ -150,7 +148,7 @@ def _pointer_logits(model: HrmEdit, batch: Batch, states: States, high: Tensor) 
 
 
 def _plan_nats(logits: PlanLogits, plans: Tensor) -> Tensor:
-    """Surprise at the plans: whether there is each kind of step, and, in the mean, each token of its files and symbols."""
+    """Surprise at the plans: whether there is each kind of step, and in the mean the tokens of files and symbols."""
     known = plans != PADDING
     documents = torch.arange(len(plans), device=plans.device)[:, None].expand_as(plans)[known]
     codes = plans[known]

@@ -69,7 +69,9 @@ def sample_task(make_task: Callable[..., TaskInstance], scratch: Path) -> TaskIn
     )
 
 
-def test_files_are_as_the_tasks_tree_has_them(dataset: Path, tmp_path: Path, make_task: Callable[..., TaskInstance]) -> None:
+def test_files_are_as_the_tasks_tree_has_them(
+    dataset: Path, tmp_path: Path, make_task: Callable[..., TaskInstance]
+) -> None:
     task = sample_task(make_task, tmp_path / "again")
     with TaskTrees(sources=[BUNDLE], cache_dir=tmp_path / "cache") as trees:
         ((path, text),) = trees.files(task).items()

@@ -60,7 +60,12 @@ class Target:
 
 
 @settings(max_examples=60, deadline=None)
-@given(contents=st.lists(FILE, min_size=1, max_size=2), budget=st.integers(12, 80), seed=st.integers(0, 10_000), data=st.data())
+@given(
+    contents=st.lists(FILE, min_size=1, max_size=2),
+    budget=st.integers(12, 80),
+    seed=st.integers(0, 10_000),
+    data=st.data(),
+)
 def test_whatever_is_preferred_every_edit_applies_and_changes_something(
     contents: list[str], budget: int, seed: int, data: st.DataObject
 ) -> None:
@@ -91,7 +96,9 @@ def test_whatever_is_preferred_every_edit_applies_and_changes_something(
 def test_the_edit_that_a_task_has_can_be_written() -> None:
     content = "a = 1\nb = 2\na = 1\nc = 3\n"
     grammar = EditGrammar(VOCABULARY, [window_of("s.py", content)], {"s.py": content}, max_tokens=200)
-    follow(grammar, "the plan\nof it<|search|>b = 2\na = 1\n<|replace|>b = 20\na = 1\n<|search|>c = 3\n<|replace|><|end|>")
+    follow(
+        grammar, "the plan\nof it<|search|>b = 2\na = 1\n<|replace|>b = 20\na = 1\n<|search|>c = 3\n<|replace|><|end|>"
+    )
     assert [(edit.search, edit.replace) for edit in grammar.edits] == [
         ("b = 2\na = 1\n", "b = 20\na = 1\n"),
         ("c = 3\n", ""),
@@ -103,7 +110,9 @@ def test_edits_of_several_files_name_the_file_first() -> None:
     windows = [window_of(path, content) for path, content in files.items()]
     grammar = EditGrammar(VOCABULARY, windows, files, max_tokens=200)
     assert not grammar.allowed()[special_id(Special.SEARCH)]
-    follow(grammar, "plan<|file|>t/s.py<|search|>a = 1\n<|replace|>a = 2\n<|file|>s.py<|search|>a = 1\n<|replace|><|end|>")
+    follow(
+        grammar, "plan<|file|>t/s.py<|search|>a = 1\n<|replace|>a = 2\n<|file|>s.py<|search|>a = 1\n<|replace|><|end|>"
+    )
     assert [edit.path for edit in grammar.edits] == ["t/s.py", "s.py"]
 
 

@@ -149,7 +149,11 @@ def test_a_checkpoint_holds_all_that_gives_equal_outputs(run_config: Make, examp
     moved = checkpoint.rename(tmp_path / "moved")
     loaded = load_model(moved)
     (batch,) = [
-        to_batch(next(batches(examples, open_examples(examples), BatchPlan(length=192, rows=2))).packed, torch.zeros(600), ALONE.device)
+        to_batch(
+            next(batches(examples, open_examples(examples), BatchPlan(length=192, rows=2))).packed,
+            torch.zeros(600),
+            ALONE.device,
+        )
     ]
     assert torch.equal(loaded.model(batch.cells).low, trainer.model(batch.cells).low)
     assert loaded.tokenizer.file == tokenizer_of(examples, open_examples(examples)).file
@@ -159,7 +163,10 @@ def test_a_checkpoint_holds_all_that_gives_equal_outputs(run_config: Make, examp
 def test_the_mean_of_the_weights_is_what_is_used(run_config: Make, examples: Path, tmp_path: Path) -> None:
     seen = []
     trainer = trainer_of(
-        run_config(ema=0.5, steps=3), examples, tmp_path, report=lambda _: seen.append(trainer.model.embed.weight.clone())
+        run_config(ema=0.5, steps=3),
+        examples,
+        tmp_path,
+        report=lambda _: seen.append(trainer.model.embed.weight.clone()),
     )
     first = trainer.model.embed.weight.detach().clone()
     trainer.train()
@@ -310,7 +317,9 @@ def test_lower_precision_and_computing_anew_give_nearly_the_same_curve(
 
 
 @pytest.mark.slow
-def test_compiled_it_learns_the_same(run_config: Make, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_it_learns_the_same(
+    run_config: Make, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = trainer_of(run_config(steps=3), examples, tmp_path / "0").train()
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend="aot_eager"))
@@ -338,7 +347,9 @@ def test_only_responses_are_asked_for_and_each_token_by_the_cell_before_it(run_c
         assert batch.asked_cells[own][0] == batch.prompt_ends[document]
         opens = response.index(special_id(Special.SEARCH))
         assert batch.is_edit[own].tolist() == [False] * opens + [True] * (len(response) - opens)
-        assert batch.label_bytes[own].sum() == len(tokenizer_of(examples, manifest).decode([t for t in response if t > 287]))
+        assert batch.label_bytes[own].sum() == len(
+            tokenizer_of(examples, manifest).decode([t for t in response if t > 287])
+        )
     assert len(batch.rows) == (packed.examples != PADDING).sum()
 
 
@@ -355,5 +366,3 @@ def test_every_part_of_the_loss_moves_the_part_of_the_model_that_it_is_for(run_c
     plan.backward()
     assert model.high.layers[0].mlp.down.weight.grad.any()
     assert model.pointer_key.weight.grad is None
-
-
