@@ -11,7 +11,7 @@ from extractors.evident import evident_hunks
 from extractors.hunks import apply_patch, split_lines
 from schemas.errors import GymforgeError, InvalidInput
 
-__all__ = ["FileChange", "apply_patch", "make_patch", "make_patches"]
+__all__ = ["FileChange", "apply_patch", "make_header", "make_patch", "make_patches"]
 
 # git finds the section header of a hunk (the enclosing def or class) with a driver that it chooses by attribute.
 _DRIVERS = {
@@ -68,7 +68,7 @@ def make_patches(changes: Sequence[FileChange]) -> tuple[str, ...]:
         batch = left[start : start + _BATCH]
         for number, body in zip(batch, _hunks_by_git([changes[one] for one in batch]), strict=True):
             bodies[number] = body
-    return tuple(_header(change.path) + body if body else "" for change, body in zip(changes, bodies, strict=True))
+    return tuple(make_header(change.path) + body if body else "" for change, body in zip(changes, bodies, strict=True))
 
 
 def _hunks_without_git(change: FileChange) -> str | None:
@@ -141,7 +141,8 @@ def _require_utf8(change: FileChange) -> None:
             raise InvalidInput(f"{change.path} is not UTF-8 ({error}); leave the file out") from error
 
 
-def _header(path: str) -> str:
+def make_header(path: str) -> str:
+    """What a diff of one file begins with, up to its first hunk."""
     old, new = _quote(f"a/{path}"), _quote(f"b/{path}")
     # git ends a name that holds a space with a tab, for tools that take a time stamp after it.
     tab = "\t" if " " in path else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from flows.commands import checking, giving, looking, making
+from flows.commands import checking, giving, learning, looking, making
 from flows.interrupt import INTERRUPTED, interruptible
 from schemas.errors import GymforgeError, StorageFailed
 from schemas.printable import printable
@@ -32,6 +32,7 @@ Exit codes:
   13   the hub cannot be reached, refuses, or does not hold what was sent
   14   what was to be published holds secrets or personal data
   15   some of several repositories failed or could not be checked, or their time was up
+  16   a model's loss is no number or grows, whatever was tried
   130  interrupted; the same command goes on
 """
 
@@ -39,6 +40,10 @@ Exit codes:
 _DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _IN_THE_WAY = {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 """A folder that cannot be used: of the output, of the cache, or for temporary files."""
+
+
+_KEEPS = {"ingest", "refresh", "publish", "train"}
+"""Commands that go on where they were stopped."""
 
 
 class _Group(click.Group):
@@ -58,7 +63,7 @@ class _Group(click.Group):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             kept = " What was finished is kept; the same command goes on from there."
-            _complain(f"Interrupted.{kept if ctx.invoked_subcommand in {'ingest', 'refresh', 'publish'} else ''}")
+            _complain(f"Interrupted.{kept if ctx.invoked_subcommand in _KEEPS else ''}")
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             # The reader of our output has gone (`| head`): not an error, and nothing more can be said.
@@ -123,6 +128,7 @@ for _command in (
     giving.card,
     giving.publish,
     giving.export,
+    learning.train,
     checking.verify,
     checking.doctor,
 ):

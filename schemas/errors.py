@@ -17,7 +17,8 @@
     ├── StorageFailed (OSError)             11   a disk is full or may not be written to
     ├── PublishFailed (ConnectionError)     13   the hub is not reached, refuses, or does not hold what was sent
     ├── PublishBlocked (ValueError)         14   what was to be published holds secrets or personal data
-    └── Unfinished (RuntimeError)           15   time was up, or some of several repositories failed
+    ├── Unfinished (RuntimeError)           15   time was up, or some of several repositories failed
+    └── TrainingFailed (ArithmeticError)    16   a model's loss is no number or grows, whatever was tried
 """
 
 from typing import ClassVar
@@ -134,3 +135,9 @@ class Unfinished(GymforgeError, RuntimeError):
     """Work is left over: time was up, or some of several repositories failed. The same command goes on from there."""
 
     exit_code = 15
+
+
+class TrainingFailed(GymforgeError, ArithmeticError):
+    """A model's loss became no number, or grew, again and again; the last good checkpoint is kept."""
+
+    exit_code = 16

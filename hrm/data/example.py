@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from hrm.data.plans import plan_codes
 from hrm.tokenizer.encoding import Tokenizer
 from hrm.tokenizer.special import MAX_LINES, Special, language_id, line_id, special_id
 from schemas.model import Model
@@ -63,6 +64,10 @@ class Example(NamedTuple):
     """For each edit, the number of the first line that it changes, as the prompt numbers lines."""
     target_token: int
     """Place of the token that numbers the first edit's line."""
+    plan: NDArray[np.int32]
+    """What the plan says, as `hrm.data.plans` writes it in numbers."""
+    windows: tuple[Window, ...]
+    """What the prompt shows of each file, in its order."""
 
 
 class _Place(NamedTuple):
@@ -115,6 +120,8 @@ def make_example(
         prompt_tokens=sum(map(len, prompt)),
         target_lines=target_lines,
         target_token=int(np.flatnonzero(tokens == line_id(target_lines[0]))[0]),
+        plan=plan_codes(task.plan, tokenizer=tokenizer),
+        windows=tuple(windows),
     )
 
 

@@ -23,10 +23,12 @@ class Examples(NamedTuple):
     """Which of these numbers the first line that changes."""
     names: NDArray[np.int64]
     """Numbers by which they are known outside."""
+    plans: NDArray[np.int32]
+    """What each plan says, `[examples, PLAN_CODES]`; `PADDING` behind the last number."""
 
 
 class Packed(NamedTuple):
-    """Rows of packed examples, `[rows, length]` by cell or `[rows, most]` by document."""
+    """Rows of packed examples: `[rows, length]` by cell, `[rows, most]` or more by document."""
 
     tokens: NDArray[np.uint16]
     """By cell; 0, the padding token, where there is none."""
@@ -42,6 +44,8 @@ class Packed(NamedTuple):
     """By document: cell of the prompt's last token; `PADDING` behind the last."""
     targets: NDArray[np.int64]
     """By document: cell of the token that numbers the first line to change; `PADDING` behind the last."""
+    plans: NDArray[np.int32]
+    """By document: what its plan says, `[rows, most, PLAN_CODES]`; `PADDING` behind the last number."""
 
     def part(self, first: int, last: int) -> "Packed":
         """Some of the rows, half open."""
@@ -51,11 +55,12 @@ class Packed(NamedTuple):
 def joined(parts: Sequence[Packed]) -> Packed:
     """The rows of all; those of the part with most documents decide how many have a place."""
     most = max(part.examples.shape[1] for part in parts)
-    by_document = {"examples", "prompt_ends", "targets"}
+    by_document = {"examples", "prompt_ends", "targets", "plans"}
 
     def widened(name: str, array: NDArray[Any]) -> NDArray[Any]:
         missing = most - array.shape[1] if name in by_document else 0
-        return np.pad(array, ((0, 0), (0, missing)), constant_values=PADDING) if missing else array
+        added = [(0, missing if axis == 1 else 0) for axis in range(array.ndim)]
+        return np.pad(array, added, constant_values=PADDING) if missing else array
 
     return Packed._make(
         np.concatenate([widened(name, getattr(part, name)) for part in parts]) for name in Packed._fields
@@ -109,8 +114,8 @@ def lay_out(rows: Sequence[Sequence[int]], given: Examples, *, length: int) -> P
         array.reshape(-1)[cell] = values
         return array
 
-    def listed(values: NDArray[np.int64]) -> NDArray[np.int64]:
-        array = np.full(by_document, PADDING, np.int64)
+    def listed(values: NDArray[Any]) -> NDArray[Any]:
+        array: NDArray[Any] = np.full((*by_document, *values.shape[1:]), PADDING, values.dtype)
         array[row, document] = values
         return array
 
@@ -122,4 +127,5 @@ def lay_out(rows: Sequence[Sequence[int]], given: Examples, *, length: int) -> P
         examples=listed(given.names[order]),
         prompt_ends=listed(first + given.prompts[order] - 1),
         targets=listed(first + given.targets[order]),
+        plans=listed(given.plans[order]),
     )

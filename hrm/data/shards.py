@@ -38,6 +38,7 @@ _SCHEMA = pa.schema(
         ("target_token", pa.int32()),
         ("target_lines", pa.list_(pa.field("element", pa.int32()))),
         ("tokens", pa.list_(pa.field("element", pa.uint16()))),
+        ("plan", pa.list_(pa.field("element", pa.int32()))),
     ]
 )
 
@@ -191,6 +192,7 @@ def _write_shard(path: Path, rows: list[tuple[TrainingTask, Example]]) -> TokenS
         "target_token": pa.array([example.target_token for example in examples], pa.int32()),
         "target_lines": [example.target_lines for example in examples],
         "tokens": pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32), tokens),
+        "plan": [example.plan for example in examples],
     }
     table = pa.table(columns).cast(_SCHEMA)
     with refusals_named(path), open_temporary(path) as file:

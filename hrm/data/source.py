@@ -15,16 +15,18 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hrm.data.packing import Examples, Packed, joined, lay_out, pack
+from hrm.data.packing import PADDING, Examples, Packed, joined, lay_out, pack
+from hrm.data.plans import PLAN_CODES
 from hrm.data.shards import ExampleManifest
 from schemas.errors import DatasetDamaged, DatasetError, InvalidInput
 from schemas.model import Model
 
-_COLUMNS = ["tokens", "size", "prompt_tokens", "target_token", "weight"]
+_COLUMNS = ["tokens", "size", "prompt_tokens", "target_token", "weight", "stage", "plan"]
 
 
 class BatchPlan(Model):
@@ -37,6 +39,8 @@ class BatchPlan(Model):
     seed: int = 0
     groups_per_block: int = Field(default=16, ge=1)
     """Row groups that are shuffled and packed together."""
+    stages: tuple[str, ...] = ()
+    """Only examples of these stages of a curriculum; empty for all."""
     rank: int = Field(default=0, ge=0)
     """Which of `world` processes that share each batch this is."""
     world: int = Field(default=1, ge=1)
@@ -85,7 +89,11 @@ def batches(
         total = len(rows.tokens)
         idle = 0 if total else idle + 1
         if idle > _block_count(folder, manifest, plan):
-            raise DatasetError(f"{folder} holds nothing to learn from: all weights are 0. Hand in tasks with weights")
+            which = f" of the stages {', '.join(plan.stages)}" if plan.stages else ""
+            raise DatasetError(
+                f"{folder} holds nothing to learn from: there is no example{which}, or all weights are 0. "
+                "Hand in tasks with weights"
+            )
         while held + total - taken >= wanted:
             part = rows.part(taken, taken + wanted - held)
             taken += wanted - held
@@ -153,7 +161,7 @@ def make_block(folder: Path, manifest: ExampleManifest, plan: BatchPlan, place: 
     order = np.random.default_rng([plan.seed, place.epoch]).permutation(len(groups))
     chosen = order[place.block * plan.groups_per_block :][: plan.groups_per_block]
     rng = np.random.default_rng([plan.seed, place.epoch, place.block])
-    given, weights = _read([groups[number] for number in chosen])
+    given, weights = _read([groups[number] for number in chosen], stages=plan.stages)
     times = np.floor(weights + rng.random(len(weights))).astype(np.int64)
     picked = rng.permutation(np.repeat(np.arange(len(weights)), times))
     rows = [[int(picked[at]) for at in row] for row in pack(given.sizes[picked], length=plan.length)]
@@ -173,7 +181,7 @@ def _groups(folder: Path, manifest: ExampleManifest) -> list[_Group]:
     return found
 
 
-def _read(groups: list[_Group]) -> tuple[Examples, NDArray[np.float32]]:
+def _read(groups: list[_Group], *, stages: tuple[str, ...]) -> tuple[Examples, NDArray[np.float32]]:
     tables, names = [], []
     for group in groups:
         try:
@@ -194,5 +202,17 @@ def _read(groups: list[_Group]) -> tuple[Examples, NDArray[np.float32]]:
         prompts=column("prompt_tokens"),
         targets=column("target_token"),
         names=np.concatenate(names),
+        plans=_padded(table["plan"]),
     )
-    return given, table["weight"].to_numpy()
+    weights: NDArray[np.float32] = table["weight"].to_numpy()
+    if stages:
+        weights = np.where(pc.is_in(table["stage"], value_set=pa.array(stages)).to_numpy(), weights, np.float32(0))
+    return given, weights
+
+
+def _padded(plans: pa.ChunkedArray) -> NDArray[np.int32]:
+    """The lists of a column as an array, `PADDING` behind the last number of each."""
+    sizes = pc.list_value_length(plans).to_numpy()
+    array = np.full((len(plans), PLAN_CODES), PADDING, np.int32)
+    array[np.arange(PLAN_CODES) < sizes[:, None]] = pc.list_flatten(plans).to_numpy()
+    return array

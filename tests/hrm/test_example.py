@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 pytest.importorskip("tiktoken", reason="`make train-env` installs the extra `train`")
 
 from hrm.data.example import Example, ExampleLayout, LeftOut, make_example, plan_text, split_lines
+from hrm.data.plans import FILES, HAS_STEP, KINDS, PLAN_CODES, SYMBOLS, plan_codes, read_code
 from hrm.tokenizer.encoding import Tokenizer
 from hrm.tokenizer.special import Special, line_id, line_number, special_id
-from schemas.tasks import TaskInstance
+from schemas.tasks import Plan, StepKind, TaskInstance
 
 BUNDLED = Tokenizer.bundled()
 LAYOUT = ExampleLayout(window_lines=4)
@@ -156,6 +157,22 @@ def test_what_cannot_be_an_example_is_left_out_with_the_reason(
     task_of: Callable[..., TaskInstance],
 ) -> None:
     assert made(task_of(*edits), files, layout=layout) is reason
+
+
+def test_a_plan_in_numbers_says_which_steps_there_are_and_what_they_name(task_of: Callable[..., TaskInstance]) -> None:
+    codes = [read_code(code) for code in made(task_of(edit("c = 3\n", "")), {"s.py": FILE}).plan.tolist()]
+    assert {KINDS[code.kind] for code in codes if code.part == HAS_STEP} == {"reproduce", "localize", "repair"}
+    localize = KINDS.index(StepKind.LOCALIZE)
+    for part, names in ((FILES, ["s.py"]), (SYMBOLS, ["f", "g", "h", "i"])):
+        named = {code.token for code in codes if (code.kind, code.part) == (localize, part)}
+        assert named == {int(token) for name in names for token in BUNDLED.encode(name)}
+
+
+def test_a_plan_has_so_many_numbers_at_most() -> None:
+    words = tuple(f"some.word{number}.{number * 7}" for number in range(40))
+    steps = [{"kind": kind, "description": "", "files": words, "symbols": words, "tests": ()} for kind in KINDS]
+    codes = plan_codes(Plan.model_validate({"goal": "", "steps": steps}), tokenizer=BUNDLED)
+    assert len(codes) == len(set(codes.tolist())) == PLAN_CODES
 
 
 def test_a_plan_says_where_to_look_and_what_to_do(task_of: Callable[..., TaskInstance]) -> None:

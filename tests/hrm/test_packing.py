@@ -20,6 +20,7 @@ def examples_of(sizes: np.ndarray, *, seed: int = 0) -> Examples:
         prompts=prompts,
         targets=rng.integers(0, prompts) if len(sizes) else prompts,
         names=1_000 + np.arange(len(sizes)),
+        plans=rng.integers(0, 9, (len(sizes), 3)).astype(np.int32),
     )
 
 
@@ -57,6 +58,7 @@ def test_what_was_packed_can_be_read_off_the_arrays(sizes: np.ndarray) -> None:
             assert packed.is_prompt[row, cells].tolist() == [True] * prompt + [False] * (size - prompt)
             assert packed.prompt_ends[row, document] == cells[0] + prompt - 1
             assert packed.targets[row, document] == cells[0] + given_.targets[number]
+            assert packed.plans[row, document].tolist() == given_.plans[number].tolist()
     assert sorted(seen) == list(range(len(sizes)))
 
 
@@ -81,6 +83,7 @@ def test_joined_rows_are_those_of_the_parts(first: np.ndarray, second: np.ndarra
         np.testing.assert_array_equal(rows.tokens, part.tokens)
         np.testing.assert_array_equal(rows.targets[:, : part.targets.shape[1]], part.targets)
         assert (rows.targets[:, part.targets.shape[1] :] == PADDING).all()
+        np.testing.assert_array_equal(rows.plans[:, : part.targets.shape[1]], part.plans)
 
 
 def test_rows_are_nearly_full() -> None:

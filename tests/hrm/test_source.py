@@ -142,6 +142,14 @@ def test_weights_that_are_all_zero_are_an_error_and_not_an_endless_search(
         next(batches(tmp_path, manifest, PLAN))
 
 
+def test_only_examples_of_the_stages_asked_for_are_seen(tasks: list[TaskInstance], tmp_path: Path) -> None:
+    manifest = write(tmp_path, [TrainingTask(task, stage="ab"[n % 2]) for n, task in enumerate(tasks[:12])])
+    some = PLAN.model_copy(update={"stages": ("b", "c")})
+    assert sorted(epoch_of((tmp_path, manifest), some, 0)) == [1, 3, 5, 7, 9, 11]
+    with pytest.raises(DatasetError, match="stages c"):
+        next(batches(tmp_path, manifest, PLAN.model_copy(update={"stages": ("c",)})))
+
+
 def test_what_is_left_out_is_counted(tasks: list[TaskInstance], tmp_path: Path) -> None:
     manifest = write_examples(
         [TrainingTask(task) for task in tasks[:5]],

@@ -1,0 +1,1 @@
+"""Train models on token shards: the loop, its checkpoints and what watches over it."""

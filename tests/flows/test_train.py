@@ -1,0 +1,135 @@
+"""`gymforge train`: from a dataset to a run, and what it says where it cannot."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import hrm.extra
+from flows.cli import main
+from flows.task_trees import TaskTrees
+from schemas.errors import InvalidInput
+from schemas.tasks import TaskInstance
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = str(ROOT / "examples" / "tinystats.bundle")
+CONFIG = """
+[model]
+vocab_size = 600
+hidden_size = 32
+heads = 2
+high_layers = 1
+low_layers = 1
+[train]
+length = 512
+rows = 2
+save_every = 2
+[layout]
+max_tokens = 512
+issue_tokens = 16
+window_lines = 12
+"""
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["train", *arguments])
+
+
+@pytest.fixture
+def dataset(
+    tmp_path: Path,
+    make_task: Callable[..., TaskInstance],
+    write_dataset: Callable[[Path, TaskInstance], None],
+) -> Path:
+    """One task of the sample repository: a line of its own is what was replaced."""
+    folder = tmp_path / "tasks"
+    write_dataset(folder, sample_task(make_task, tmp_path))
+    (tmp_path / "config.toml").write_text(CONFIG)
+    return folder
+
+
+def sample_task(make_task: Callable[..., TaskInstance], scratch: Path) -> TaskInstance:
+    from extractors.acquire import acquire
+    from extractors.diff import make_patch
+
+    checkout = acquire(BUNDLE, ref=None, cache_dir=scratch / "cache", destination=scratch / "sample")
+    path = "src/tinystats/series.py"
+    clean = (checkout.path / path).read_text()
+    (line,) = [line for line in clean.splitlines(keepends=True) if line.startswith("def ")][:1]
+    bugged = clean.replace(line, "# gone\n", 1)
+    edit = make_task().edit_targets[0].model_dump() | {"path": path, "search": "# gone\n", "replace": line}
+    return make_task(
+        repo="local/tinystats",
+        base_commit=checkout.ref.commit,
+        bug_patch=make_patch(path, clean.encode(), bugged.encode()),
+        edit_targets=[edit],
+        provenance=make_task().provenance.model_dump() | {"url": "local/tinystats"},
+    )
+
+
+def test_files_are_as_the_tasks_tree_has_them(
+    dataset: Path, tmp_path: Path, make_task: Callable[..., TaskInstance]
+) -> None:
+    task = sample_task(make_task, tmp_path / "again")
+    with TaskTrees(sources=[BUNDLE], cache_dir=tmp_path / "cache") as trees:
+        ((path, text),) = trees.files(task).items()
+    assert path == task.edit_targets[0].path
+    assert text.count("# gone\n") == 1
+    assert task.edit_targets[0].replace not in text
+    with (
+        TaskTrees(sources=[], cache_dir=tmp_path / "cache") as trees,
+        pytest.raises(InvalidInput, match="--source"),
+    ):
+        trees.files(task)
+
+
+def test_a_dataset_becomes_a_run_that_goes_on_only_when_asked_to(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="`make train-env` installs the extra `train`")
+    monkeypatch.setenv("GYMFORGE_CACHE_DIR", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    given = [str(dataset), "--source", BUNDLE, "--config", str(tmp_path / "config.toml"), "--out", str(run)]
+    result = call(*given, "--max-steps", "3")
+    assert result.exit_code == 0, result.output
+    assert "step 1  loss" in result.output
+    assert (run / "curves.png").is_file()
+    again = call(*given, "--max-steps", "3")
+    assert again.exit_code == 2
+    assert "--resume" in again.output
+    resumed = call(*given, "--max-steps", "3", "--resume", "--json")
+    assert json.loads(resumed.stdout)["steps"] == 3
+    other = call(*given, "--max-steps", "4", "--resume")
+    assert other.exit_code == 2
+    assert "train.steps" in other.output
+
+
+def test_without_torch_it_says_what_to_install(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hrm.extra, "find_spec", lambda _: None)
+    result = call(str(dataset), "--out", str(tmp_path / "run"))
+    assert result.exit_code == 10
+    assert "pip install 'gymforge[train]'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--preset", "huge"], "tiny, small, base"),
+        (["--config", "/no/such.toml"], "/no/such.toml"),
+        (["--config", "wrong.toml"], "train.stepz"),
+        (["--config", "broken.toml"], "no TOML"),
+    ],
+)
+def test_wrong_settings_are_named(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    pytest.importorskip("torch", reason="`make train-env` installs the extra `train`")
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.toml").write_text("[train]\nstepz = 3\n")
+    Path("broken.toml").write_text("[train\n")
+    result = call(str(dataset), "--out", str(tmp_path / "run"), *arguments)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert not (tmp_path / "run").exists()
