@@ -156,7 +156,8 @@ class Block(nn.Module):
         """`[B, S, D]` to `[B, S, D]`."""
         if self.pre_norm:
             hidden = hidden + self.attention(norm(hidden, self.norm_eps), positions, mask=mask, memory=memory)
-            return hidden + self.mlp(norm(hidden, self.norm_eps))
+            added: Tensor = hidden + self.mlp(norm(hidden, self.norm_eps))
+            return added
         hidden = norm(hidden + self.attention(hidden, positions, mask=mask, memory=memory), self.norm_eps)
         return norm(hidden + self.mlp(hidden), self.norm_eps)
 
