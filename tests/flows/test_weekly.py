@@ -1,7 +1,7 @@
 """Scheduled releases and checks, as flows on Prefect's own harness."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,25 @@ def datasets(tmp_path: Path, make_task: Callable[..., TaskInstance], write_datas
     return [str(tmp_path / "d0"), str(tmp_path / "d1")]
 
 
+@pytest.fixture
+def on_server(orchestrator: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Flows of this process run on the server, also where another test has imported Prefect before it was there."""
+    for name, value in orchestrator.items():
+        monkeypatch.setenv(name, value)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: orchestrator["PREFECT_API_URL"]}):
+        yield
+
+
 def publication(folder: Path) -> Publication:
     return Publication(repo_id="acme/tasks", revision="main", dry_run=False, tasks=1, files={}, url=folder.as_uri())
 
 
-@pytest.mark.usefixtures("orchestrator")
+@pytest.mark.usefixtures("on_server")
 def test_a_release_that_was_not_published_is_by_the_next_run_and_another_dataset_has_its_own(
-    orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name, value in orchestrator.items():
-        monkeypatch.setenv(name, value)
     from flows import weekly
 
     asked: list[Path] = []
@@ -72,12 +81,10 @@ def test_a_release_that_was_not_published_is_by_the_next_run_and_another_dataset
     assert repos == [{"acme/r0"}, {"acme/r1"}]
 
 
-@pytest.mark.usefixtures("orchestrator")
+@pytest.mark.usefixtures("on_server")
 def test_a_server_that_does_not_show_what_was_done_fails_nothing_that_was(
-    orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name, value in orchestrator.items():
-        monkeypatch.setenv(name, value)
     import httpx
 
     from flows import artifacts, weekly
@@ -91,13 +98,9 @@ def test_a_server_that_does_not_show_what_was_done_fails_nothing_that_was(
     assert ended.is_completed()
 
 
-@pytest.mark.usefixtures("orchestrator")
-def test_a_check_that_does_not_end_is_given_up(
-    orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("on_server")
+def test_a_check_that_does_not_end_is_given_up(datasets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a repository's boundary catches, it is not this."""
-    for name, value in orchestrator.items():
-        monkeypatch.setenv(name, value)
     import flows.recheck
     from flows import weekly
 
@@ -112,12 +115,8 @@ def test_a_check_that_does_not_end_is_given_up(
     assert (ended.name, time.monotonic() - began < 60) == ("TimedOut", True)
 
 
-@pytest.mark.usefixtures("orchestrator")
-def test_checks_that_find_something_fail_and_name_it(
-    orchestrator, datasets: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in orchestrator.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.usefixtures("on_server")
+def test_checks_that_find_something_fail_and_name_it(datasets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from flows import weekly
 
     against: dict[str, tuple[str, ...]] = {}
