@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import sqlite3
 import statistics
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -237,28 +238,32 @@ def nodes(folder: Path, number: int) -> Iterator[str]:
 
 @contextmanager
 def node(folder: Path, arguments: list[str]) -> Iterator[None]:
-    import psutil
+    for _ in range(5):  # Ray gives a node's agents 15 s to start, which a machine with other work may not have for them
+        process = start_node(folder, arguments)
+        while process.poll() is None and "This command will now block" not in folder.with_suffix(".log").read_text():
+            time.sleep(0.1)
+        if process.poll() is None:
+            break
+    else:
+        sys.exit(folder.with_suffix(".log").read_text())
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
+
+def start_node(folder: Path, arguments: list[str]) -> "subprocess.Popen[bytes]":
     agents = ("metrics-export", "runtime-env-agent", "dashboard-agent-grpc", "dashboard-agent-listen")
     ports = [f"--{agent}-port={port}" for agent, port in zip(agents, free_ports(len(agents)), strict=True)]
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", *ports, *arguments]
     variables = {"GYMFORGE_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    variables |= {"RAY_raylet_start_wait_time_s": "180", "RAY_agent_register_timeout_ms": "180000"}
+    variables |= {"RAY_raylet_start_wait_time_s": "60"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    log = folder.with_suffix(".log")
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, env=kept | variables, stdout=file, stderr=subprocess.STDOUT)
-    while "This command will now block" not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.1)
-    try:
-        yield
-    finally:
-        everything = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        for one in everything:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
-        process.wait()
+    with folder.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen(
+            command, env=kept | variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 def free_ports(number: int) -> list[int]:
