@@ -76,7 +76,19 @@ def test_help_imports_nothing_heavy() -> None:
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    heavy = {"prefect", "pyarrow", "docker", "git", "swesmith", "libcst", "pydantic", "tree_sitter", "pandas", "rich", "torch"}
+    heavy = {
+        "prefect",
+        "pyarrow",
+        "docker",
+        "git",
+        "swesmith",
+        "libcst",
+        "pydantic",
+        "tree_sitter",
+        "pandas",
+        "rich",
+        "torch",
+    }
     assert heavy.isdisjoint(done.stdout.split())
 
 
