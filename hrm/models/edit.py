@@ -117,8 +117,8 @@ class HrmEdit(nn.Module):
     def pointer_logits(self, high: Tensor, low: Tensor) -> Tensor:
         """`[N, D]`, the high level at prompts' last tokens, and `[N, S, D]`, the low level, to `[N, S]`: which cell."""
         query, key = self.pointer_query(high), self.pointer_key(low)
-        found: Tensor = torch.einsum("nd,nsd->ns", query, key) * self.config.pointer_size**-0.5
-        return found
+        scores: Tensor = torch.einsum("nd,nsd->ns", query, key) * self.config.pointer_size**-0.5
+        return scores
 
     def halt_logits(self, high: Tensor) -> Tensor:
         """`[N, D]`, the high level at prompts' last tokens, to `[N]`: above 0, one more segment is not worth it."""

@@ -156,8 +156,8 @@ class Block(nn.Module):
         """`[B, S, D]` to `[B, S, D]`."""
         if self.pre_norm:
             hidden = hidden + self.attention(norm(hidden, self.norm_eps), positions, mask=mask, memory=memory)
-            added: Tensor = hidden + self.mlp(norm(hidden, self.norm_eps))
-            return added
+            hidden = hidden + self.mlp(norm(hidden, self.norm_eps))
+            return hidden  # noqa: RET504 - the type checker sees no type in what layers return
         hidden = norm(hidden + self.attention(hidden, positions, mask=mask, memory=memory), self.norm_eps)
         return norm(hidden + self.mlp(hidden), self.norm_eps)
 

@@ -140,7 +140,7 @@ class RunConfig(Model):
 
 _TRAINING = {
     "tiny": (
-        TrainConfig(steps=500, length=768, rows=4, lr=2e-3, warmup=30, save_every=50),
+        TrainConfig(steps=300, length=1_024, rows=3, lr=2e-3, warmup=20, save_every=50),
         ExampleLayout(max_tokens=768, issue_tokens=160, window_lines=24),
     ),
     "small": (
