@@ -13,11 +13,17 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from schemas.manifest import Ingestion
 from schemas.repo import DependencyMode, EnvironmentInfo, InstallSpec, Language, RepoProfile, SandboxKind
 from schemas.tasks import TaskInstance
 from storage.content import seal
+
+
+# How long a busy machine takes says nothing about an invariant.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:
