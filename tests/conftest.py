@@ -20,7 +20,6 @@ from schemas.repo import DependencyMode, EnvironmentInfo, InstallSpec, Language,
 from schemas.tasks import TaskInstance
 from storage.content import seal
 
-
 # How long a busy machine takes says nothing about an invariant.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
