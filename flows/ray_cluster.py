@@ -62,6 +62,23 @@ def require_cluster(address: str) -> None:
             f"No Ray cluster answers at {address} ({error}). Start one (`ray start --head --port {found['port']}`), or "
             "correct --ray."
         ) from error
+    _require_grpc(address, f"{found['host']}:{found['port']}")
+
+
+def _require_grpc(address: str, target: str) -> None:
+    """Look for what Ray speaks: of anything else it would learn after five minutes."""
+    import grpc
+
+    if os.environ.get("RAY_USE_TLS", "0") != "0":  # Ray itself knows its certificates
+        return
+    with grpc.insecure_channel(target) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_KNOCK_S)
+        except grpc.FutureTimeoutError as error:
+            raise InvalidInput(
+                f"What answers at {address} is no Ray cluster: it does not speak gRPC. Correct --ray: `ray start --head` "
+                "tells the address."
+            ) from error
 
 
 class _Hired(NamedTuple):

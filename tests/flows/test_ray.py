@@ -111,6 +111,13 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
         require_cluster(f"127.0.0.1:{port}")
 
 
+@pytest.mark.ray
+def test_what_is_no_ray_cluster_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.ray_cluster._KNOCK_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(InvalidInput, match="does not speak gRPC"):
+        require_cluster(f"127.0.0.1:{server.getsockname()[1]}")
+
+
 def free_ports(number: int) -> list[int]:
     with ExitStack() as stack:
         servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
