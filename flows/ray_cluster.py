@@ -76,8 +76,8 @@ def _require_grpc(address: str, target: str) -> None:
             grpc.channel_ready_future(channel).result(timeout=_KNOCK_S)
         except grpc.FutureTimeoutError as error:
             raise InvalidInput(
-                f"What answers at {address} is no Ray cluster: it does not speak gRPC. Correct --ray: `ray start --head` "
-                "tells the address."
+                f"What answers at {address} is no Ray cluster: it does not speak gRPC. Correct --ray: `ray start "
+                "--head` tells the address."
             ) from error
 
 
