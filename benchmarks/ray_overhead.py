@@ -154,6 +154,8 @@ def judge(settings: Any) -> dict[str, float]:
                 for wave in pipeline.waves(workers=cluster.size):
                     cluster.judge(wave)
                 wall_s = time.monotonic() - joined
+                size = cluster.size
+                cluster.close()
                 shares = cluster.shares
                 whole_s = sum(one.whole_s for one in shares)
                 judging_s = sum(one.judging_s for one in shares)
@@ -165,7 +167,7 @@ def judge(settings: Any) -> dict[str, float]:
                     "judging_s": judging_s,
                     "preparing_s": preparing_s,
                     "exchange_s": whole_s - judging_s - preparing_s,
-                    "around_s": cluster.size * wall_s - whole_s,
+                    "around_s": size * wall_s - whole_s,
                 }
 
     return validation()
@@ -182,6 +184,8 @@ def same_verdicts(one: Path, other: Path) -> None:
 
 def desk_limit(address: str, folder: Path, workers: int) -> float:
     """Verdicts a second through the desk into a ledger, where judging takes no time."""
+    import zlib
+
     import ray
 
     from flows.bench import Job
@@ -190,20 +194,18 @@ def desk_limit(address: str, folder: Path, workers: int) -> float:
 
     with closing(sqlite3.connect(folder / "0-ray" / "ledger" / "ledger.sqlite")) as connection:
         (payload,) = connection.execute("SELECT payload FROM verdicts ORDER BY length(payload) DESC").fetchone()
-    import zlib
-
     packed = zlib.compress(payload, level=1)
     ray.init(address, log_to_driver=False, logging_level="error")
     try:
-        desk = (
-            ray.remote(Desk).options(num_cpus=0).remote([Job(n, str(n), "", "", False) for n in range(_DESK_EXCHANGES)])
-        )
+        desk = ray.remote(Desk).options(num_cpus=0).remote()
+        desk.add.remote([Job(n, str(n), "", "", audited=False) for n in range(_DESK_EXCHANGES)])
 
         @ray.remote(num_cpus=1)
         def work(name: str) -> int:
-            done, found = 0, None
-            while (job := ray.get(desk.exchange.remote(name, found))) is not None:
-                done, found = done + 1, Found(job.position, packed)
+            done, answer = 0, ray.get(desk.begin.remote(name))
+            while answer.job is not None:
+                done, found = done + 1, Found(answer.job.position, packed)
+                answer = ray.get(desk.exchange.remote(name, found))
             return done
 
         ray.get([ray.remote(num_cpus=1)(lambda: None).remote() for _ in range(workers)])  # processes are there

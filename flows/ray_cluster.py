@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flows.bench import Brief
     from flows.judging import Wave
     from flows.pipeline import Pipeline
-    from flows.ray_node import Handed, Share, Worker
+    from flows.ray_node import Collected, Handed, Share, Worker
 
 ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[^\s/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
 _KNOCK_S = 10.0
@@ -62,6 +62,23 @@ def require_cluster(address: str) -> None:
             f"No Ray cluster answers at {address} ({error}). Start one (`ray start --head --port {found['port']}`), or "
             "correct --ray."
         ) from error
+    _require_grpc(address, f"{found['host']}:{found['port']}")
+
+
+def _require_grpc(address: str, target: str) -> None:
+    """Look for what Ray speaks: of anything else it would learn after five minutes."""
+    import grpc
+
+    if os.environ.get("RAY_USE_TLS", "0") != "0":  # Ray itself knows its certificates
+        return
+    with grpc.insecure_channel(target) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_KNOCK_S)
+        except grpc.FutureTimeoutError as error:
+            raise InvalidInput(
+                f"What answers at {address} is no Ray cluster: it does not speak gRPC. Correct --ray: `ray start "
+                "--head` tells the address."
+            ) from error
 
 
 class _Hired(NamedTuple):
@@ -77,6 +94,7 @@ class Cluster:
         self._task = task
         self._runner = runner
         self._handed: tuple[Brief, Handed] | None = None
+        self._desk: Any = None
         self._hired: list[_Hired] = []
         self.shares: list[Share] = []
         """What workers did that have come to their end."""
@@ -115,32 +133,63 @@ class Cluster:
             GymforgeError: a node cannot judge; what is finished is kept.
         """
         import ray
+
+        pipeline = self._pipeline
+        desk, handed = self._set_up(pipeline.brief)
+        jobs = []
+        while (position := wave.take()) is not None:
+            jobs.append(pipeline.job(position))
+        ray.get(desk.add.remote(jobs))
+        state = ray.get(desk.collect.remote())
+        while state.open:
+            if pipeline.stopping.is_set():
+                self.close()
+                return
+            for _ in range(min(state.waiting, self.size - len(self._hired)) if state.waiting else 0):
+                self._hire(handed, desk)
+            state = self._turn(desk)
+
+    def close(self) -> None:
+        """Give nothing more to the workers, wait for them to end, and keep what they still find."""
+        import ray
+
+        if self._desk is None:
+            return
+        begun = ray.get(self._desk.close.remote())
+        for hired in list(self._hired):
+            if hired.worker.name not in begun:  # it may wait long for a core, and would find nothing to do
+                ray.cancel(hired.future.wrapped_future)
+                self._hired.remove(hired)
+        while self._hired:
+            self._turn(self._desk)
+        ray.kill(self._desk)
+        self._desk = None
+
+    def _set_up(self, brief: Brief) -> tuple[Any, Handed]:
+        """The desk and what workers need; new ones where candidates are judged by another brief than before."""
+        import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         from flows.ray_node import Desk
 
-        pipeline = self._pipeline
-        jobs = []
-        while (position := wave.take()) is not None:
-            jobs.append(pipeline.job(position))
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote(jobs)
-        handed = self._hand_out(pipeline.brief)
-        waiting, still_open = len(jobs), len(jobs)
-        try:
-            while still_open or self._hired:
-                if pipeline.stopping.is_set():
-                    ray.get(desk.close.remote())
-                    waiting = 0
-                for _ in range(min(waiting, self.size - len(self._hired)) if waiting else 0):
-                    self._hire(handed, desk)
-                self._dismiss(desk)
-                found, waiting, still_open = ray.get(desk.collect.remote())
-                for position, packed in found:
-                    pipeline.keep(position, Proof.model_validate_json(zlib.decompress(packed)))
-                self._in_vain = 0 if found else self._in_vain
-        finally:
-            ray.kill(desk)
+        if self._handed is not None and self._handed[0] is not brief:
+            self.close()
+        handed = self._hand_out(brief)
+        if self._desk is None:
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            self._desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+        return self._desk, handed
+
+    def _turn(self, desk: Any) -> Collected:
+        """Wait a moment, and keep what was found; returns how things stand."""
+        import ray
+
+        self._dismiss(desk)
+        state: Collected = ray.get(desk.collect.remote())
+        for position, packed in state.found:
+            self._pipeline.keep(position, Proof.model_validate_json(zlib.decompress(packed)))
+        self._in_vain = 0 if state.found else self._in_vain
+        return state
 
     def _hire(self, handed: Handed, desk: Any) -> None:
         from prefect_ray.context import remote_options
@@ -159,7 +208,7 @@ class Cluster:
         references = {hired.future.wrapped_future: hired for hired in self._hired}
         if not references:
             return
-        ended, _ = ray.wait(list(references), num_returns=len(references), timeout=_POLL_S, fetch_local=False)
+        ended, _ = ray.wait(list(references), num_returns=1, timeout=_POLL_S, fetch_local=False)
         for reference in ended:
             hired = references[reference]
             self._hired.remove(hired)
@@ -258,7 +307,9 @@ def open_cluster(pipeline: Pipeline, task: Any) -> Iterator[Cluster]:
         ) from error
     try:
         with RayTaskRunner() as runner:
-            yield Cluster(pipeline, task, runner)
+            cluster = Cluster(pipeline, task, runner)
+            yield cluster
+            cluster.close()
     except ray.exceptions.RayError as error:
         raise Unfinished(
             f"The Ray cluster at {address} was lost ({_first_line(error)}). When it is back, run the same command "

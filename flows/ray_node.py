@@ -6,7 +6,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from filelock import FileLock
@@ -17,8 +17,14 @@ from schemas.errors import GymforgeError, SandboxUnavailable
 from storage.manifest import gymforge_version
 from validation.sandbox.protocol import ENV_DIR, SandboxBackend
 from validation.sandbox.select import open_backend
+from validation.validate import Proof
 
 _PYTHON_S = 60.0
+_IDLE_S = 0.05
+_MOST_IDLE_S = 1.0
+"""How long a worker waits before it asks again where there was nothing: between waves, and at the end of one."""
+_QUICK_S = 5.0
+"""Below this, a worker takes a job in advance: the way to the desk would be felt."""
 
 
 class Found(NamedTuple):
@@ -29,6 +35,14 @@ class Found(NamedTuple):
     """A `Proof` as compressed JSON."""
 
 
+class Answer(NamedTuple):
+    """What a desk gives a worker."""
+
+    job: Job | None
+    ask_again: bool
+    """Where there is no job: whether there may be one later."""
+
+
 class Collected(NamedTuple):
     """What a desk has for the driver."""
 
@@ -37,60 +51,78 @@ class Collected(NamedTuple):
     waiting: int
     """Jobs that nobody has taken."""
     open: int
-    """These and those that somebody is at."""
+    """These and those that somebody has."""
 
 
 class Desk:
-    """Gives the jobs of one wave to workers, one at a time, and gathers what they find; its calls are one at a time.
+    """Gives jobs to workers, one at a time, and gathers what they find; its calls are one at a time.
 
     A job belongs to the worker that took it until that tells what it found, or is lost. What comes twice counts once.
     """
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._waiting = deque(jobs)
-        self._taken: dict[str, Job] = {}
-        """By worker."""
+    def __init__(self) -> None:
+        self._waiting: deque[Job] = deque()
+        self._taken: dict[str, list[Job]] = {}
+        """By worker, in the order in which it judges them."""
+        self._begun: set[str] = set()
         self._lost: set[str] = set()
         self._deaths: Counter[int] = Counter()
         self._done: set[int] = set()
         self._found: list[Found] = []
+        self._closed = False
 
-    def exchange(self, worker: str, found: Found | None) -> Job | None:
-        """Take what a worker found for its job, and give it another; `None` when there is none.
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Have these judged too."""
+        self._waiting.extend(jobs)
 
-        A worker that says nothing about its job gets it again: it was kept from judging it.
-        """
+    def begin(self, worker: str) -> Answer:
+        """The first job of a worker; what it took before, and was kept from judging, is waiting again."""
+        self._begun.add(worker)
+        self._waiting.extendleft(reversed(self._taken.pop(worker, [])))
+        return self.exchange(worker, None)
+
+    def exchange(self, worker: str, found: Found | None) -> Answer:
+        """Take what a worker found, and give it another job; also while it has one, unless few are left."""
         if found is not None:
-            self._taken.pop(worker, None)
-            if found.position not in self._done:
-                self._done.add(found.position)
-                self._found.append(found)
-                if worker in self._lost:
-                    self._waiting = deque(job for job in self._waiting if job.position != found.position)
-        if worker in self._lost:  # it was only out of reach, and its job is another's
-            return None
-        if worker not in self._taken and self._waiting:
-            self._taken[worker] = self._waiting.popleft()
-        return self._taken.get(worker)
+            self._note(worker, found)
+        if self._closed or worker in self._lost:  # a lost worker was only out of reach, and its jobs are another's
+            return Answer(None, ask_again=False)
+        taken = self._taken.setdefault(worker, [])
+        if not self._waiting or (taken and len(self._waiting) <= len(self._taken)):
+            return Answer(None, ask_again=True)
+        taken.append(self._waiting.popleft())
+        return Answer(taken[-1], ask_again=True)
 
     def lost(self, worker: str) -> int:
-        """Have a dead worker's job taken by another; returns how many workers have died at that job."""
+        """Have a dead worker's jobs done by others; returns how many workers have died at the one that it was at."""
         self._lost.add(worker)
-        job = self._taken.pop(worker, None)
-        if job is None or job.position in self._done:
+        jobs = [job for job in self._taken.pop(worker, []) if job.position not in self._done]
+        self._waiting.extendleft(reversed(jobs))
+        if not jobs:
             return 0
-        self._waiting.appendleft(job)
-        self._deaths[job.position] += 1
-        return self._deaths[job.position]
+        self._deaths[jobs[0].position] += 1
+        return self._deaths[jobs[0].position]
 
-    def close(self) -> None:
-        """Give no more jobs."""
+    def close(self) -> frozenset[str]:
+        """Give no more jobs; returns the workers that have ever asked for one."""
+        self._closed = True
         self._waiting.clear()
+        return frozenset(self._begun)
 
     def collect(self) -> Collected:
         """What was found since the last call, and what is left to do."""
         found, self._found = self._found, []
-        return Collected(found, len(self._waiting), len(self._waiting) + len(self._taken))
+        waiting = len(self._waiting)
+        return Collected(found, waiting, waiting + sum(map(len, self._taken.values())))
+
+    def _note(self, worker: str, found: Found) -> None:
+        if worker in self._taken:
+            self._taken[worker] = [job for job in self._taken[worker] if job.position != found.position]
+        if found.position not in self._done:
+            self._done.add(found.position)
+            self._found.append(found)
+            if worker in self._lost:
+                self._waiting = deque(job for job in self._waiting if job.position != found.position)
 
 
 class Handed(NamedTuple):
@@ -104,7 +136,7 @@ class Handed(NamedTuple):
 
 
 class Worker:
-    """One worker's share of a wave; called in a process on a node, where it ends when the desk has nothing more."""
+    """One worker's share of a repository; called in a process on a node, where it ends when the desk is closed."""
 
     def __init__(self, name: str, handed: Handed, desk: Any) -> None:
         self.name = name
@@ -119,23 +151,36 @@ class Worker:
         """
         import ray
 
-        began, judged, judging_s, found = monotonic(), 0, 0.0, None
+        began, judged, judging_s = monotonic(), 0, 0.0
         with _named():
             bench = _bench(self._handed)
             preparing_s = monotonic() - began
-            while True:
-                job: Job | None = ray.get(self._desk.exchange.remote(self.name, found))
-                if job is None:
-                    return Share(judged, judging_s, preparing_s, monotonic() - began)
-                given = monotonic()
-                proof = bench.judge(job)
-                found = Found(job.position, zlib.compress(proof.model_dump_json().encode(), level=1))
-                judged += 1
-                judging_s += monotonic() - given
+            idle_s = _IDLE_S
+            answers = deque([self._desk.begin.remote(self.name)])
+            while answers:
+                answer: Answer = ray.get(answers.popleft())
+                if answer.job is None:
+                    if answer.ask_again and not answers:
+                        sleep(idle_s)
+                        idle_s = min(2 * idle_s, _MOST_IDLE_S)
+                        answers.append(self._desk.exchange.remote(self.name, None))
+                    continue
+                given, idle_s = monotonic(), _IDLE_S
+                found = Found(answer.job.position, _packed(bench.judge(answer.job)))
+                took_s = monotonic() - given
+                judged, judging_s = judged + 1, judging_s + took_s
+                answers.append(self._desk.exchange.remote(self.name, found))
+                if len(answers) == 1 and took_s < _QUICK_S:  # so that the next one is here when this one is judged
+                    answers.append(self._desk.exchange.remote(self.name, None))
+        return Share(judged, judging_s, preparing_s, monotonic() - began)
+
+
+def _packed(proof: Proof) -> bytes:
+    return zlib.compress(proof.model_dump_json().encode(), level=1)
 
 
 class Share(NamedTuple):
-    """What a worker did of a wave, and the seconds that it took."""
+    """What a worker did, and the seconds that it took."""
 
     judged: int
     judging_s: float
@@ -145,7 +190,7 @@ class Share(NamedTuple):
 
 
 class _Held:
-    """The bench of this process: it stays warm from wave to wave."""
+    """The bench of this process, which may be given to several workers in turn."""
 
     of: Any = None
     """The brief that it was made from, by reference."""

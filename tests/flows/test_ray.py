@@ -17,7 +17,7 @@ import pytest
 
 from flows.bench import Job
 from flows.ray_cluster import require_cluster
-from flows.ray_node import Desk, Found
+from flows.ray_node import Answer, Desk, Found
 from schemas.errors import InvalidInput, MissingExtra
 
 ROOT = Path(__file__).parents[2]
@@ -27,68 +27,79 @@ BEGUN = 3
 """Verdicts after which something dies."""
 
 
-def jobs(*positions: int) -> list[Job]:
-    return [Job(position, f"id-{position}", "a.py", "", audited=False) for position in positions]
+def desk_with(*positions: int) -> Desk:
+    desk = Desk()
+    desk.add([Job(position, f"id-{position}", "a.py", "", audited=False) for position in positions])
+    return desk
 
 
 def found(position: int) -> Found:
     return Found(position, b"proof")
 
 
+def given(answer: Answer) -> int | None:
+    """The position of the job in an answer."""
+    return answer.job.position if answer.job else None
+
+
 def test_a_job_is_given_to_one_worker_and_its_finding_is_collected_once() -> None:
-    first, second = jobs(7, 8)
-    desk = Desk([first, second])
-    assert desk.exchange("a", None) == first
-    assert desk.exchange("b", None) == second
-    assert desk.exchange("a", found(7)) is None
+    desk = desk_with(7, 8)
+    assert [given(desk.begin("a")), given(desk.begin("b"))] == [7, 8]
+    assert desk.exchange("a", found(7)) == (None, True)
     assert desk.collect() == ([found(7)], 0, 1)
-    assert desk.exchange("b", found(8)) is None
+    assert desk.exchange("b", found(8)) == (None, True)
     assert desk.collect() == ([found(8)], 0, 0)
 
 
-def test_a_worker_that_could_not_judge_its_job_gets_it_again() -> None:
-    (job,) = jobs(7)
-    desk = Desk([job])
-    assert [desk.exchange("a", None), desk.exchange("a", None)] == [job, job]
+def test_a_worker_has_a_job_in_advance_as_long_as_others_have_enough() -> None:
+    desk = desk_with(1, 2, 3, 4, 5)
+    assert [given(desk.begin("a")), given(desk.begin("b"))] == [1, 2]
+    assert [given(desk.exchange("a", None)), given(desk.exchange("b", None))] == [3, None]
+    assert given(desk.exchange("b", found(2))) == 4
 
 
-def test_the_job_of_a_dead_worker_is_the_next_one_given() -> None:
-    first, second = jobs(7, 8)
-    desk = Desk([first, second])
+def test_a_worker_that_was_kept_from_judging_gets_its_jobs_again() -> None:
+    desk = desk_with(1, 2, 3, 4)
+    desk.begin("a")
+    desk.exchange("a", None)
+    assert [given(desk.begin("a")), given(desk.exchange("a", None))] == [1, 2]
+
+
+def test_the_jobs_of_a_dead_worker_are_the_next_ones_given() -> None:
+    desk = desk_with(1, 2, 3, 4)
+    desk.begin("a")
     desk.exchange("a", None)
     assert desk.lost("a") == 1
-    assert desk.collect() == ([], 2, 2)
-    assert desk.exchange("b", None) == first
+    assert desk.collect() == ([], 4, 4)
+    assert [given(desk.begin("b")), given(desk.exchange("b", None))] == [1, 2]
 
 
 def test_deaths_at_one_job_are_counted_and_those_at_none_are_not() -> None:
-    desk = Desk(jobs(7))
+    desk = desk_with(7)
     for number, worker in enumerate("abc", start=1):
-        desk.exchange(worker, None)
+        desk.begin(worker)
         assert desk.lost(worker) == number
     assert desk.lost("d") == 0
 
 
 @pytest.mark.parametrize("taken_over", [False, True])
 def test_a_worker_that_was_only_out_of_reach_counts_nothing_twice_and_gets_no_more(taken_over: bool) -> None:
-    desk = Desk(jobs(7, 8))
-    desk.exchange("a", None)
+    desk = desk_with(7, 8)
+    desk.begin("a")
     desk.lost("a")
     if taken_over:
-        desk.exchange("b", None)
-    assert desk.exchange("a", found(7)) is None
-    given = desk.exchange("b", found(7) if taken_over else None)
-    assert given is not None
-    assert given.position == 8
+        desk.begin("b")
+    assert desk.exchange("a", found(7)) == (None, False)
+    assert given(desk.exchange("b", found(7) if taken_over else None)) == 8
     desk.exchange("b", found(8))
     assert desk.collect() == ([found(7), found(8)], 0, 0)
 
 
 def test_a_closed_desk_gives_nothing_and_still_takes_what_was_found() -> None:
-    desk = Desk(jobs(7, 8))
-    desk.exchange("a", None)
-    desk.close()
-    assert desk.exchange("a", found(7)) is None
+    desk = desk_with(7, 8)
+    desk.begin("a")
+    assert desk.close() == {"a"}
+    assert desk.exchange("a", found(7)) == (None, False)
     assert desk.collect() == ([found(7)], 0, 0)
 
 
@@ -109,6 +120,13 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
     (port,) = free_ports(1)
     with pytest.raises(InvalidInput, match=rf"127\.0\.0\.1:{port} .*refused.*ray start"):
         require_cluster(f"127.0.0.1:{port}")
+
+
+@pytest.mark.ray
+def test_what_is_no_ray_cluster_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.ray_cluster._KNOCK_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(InvalidInput, match="does not speak gRPC"):
+        require_cluster(f"127.0.0.1:{server.getsockname()[1]}")
 
 
 def free_ports(number: int) -> list[int]:
