@@ -120,11 +120,12 @@ def test_source_in_no_known_form_is_refused_at_once(gymforge, tmp_path: Path, so
         (["--out", "{}/circle"], 2, "circle"),
         (["--out", "{}/" + "o" * 300], 11, "too long"),
         (["--sandbox", "docker"], 7, "--sandbox local"),
+        (["--ray", "cluster"], 2, "HOST:PORT"),
     ],
     ids=[
         *("strategy", "no-strategy", "no-config", "broken-toml", "unknown-key"),
         *("out-below-file", "foreign-folder", "older-schema", "torn-manifest", "out-in-a-circle", "out-too-long"),
-        "no-docker",
+        *("no-docker", "no-address-of-a-cluster"),
     ],
 )
 def test_bad_option_is_refused_at_once_and_changes_nothing(
