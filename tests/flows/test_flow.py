@@ -1,13 +1,12 @@
-"""The real Prefect flow, under Prefect's own harness, with its artifacts."""
+"""The real Prefect flow on a real server, with its artifacts."""
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,29 +19,44 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.filterwarnings(
 
 
 def test_the_flow_makes_tasks_and_leaves_its_artifacts(
-    sample_settings: Callable[..., IngestSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample_settings: Callable[..., IngestSettings], orchestrator: Mapping[str, str], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("DO_NOT_TRACK", "1")
-    monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    from prefect.client.orchestration import get_client
-    from prefect.testing.utilities import prefect_test_harness
-
-    from flows.ingest import ingest_repository
-
+    """In a process of its own: Prefect sends the events of a process to the first server that it knew."""
     settings = sample_settings(tmp_path / "out", max_tasks=2)
-    with prefect_test_harness(server_startup_timeout=120):
-        result = ingest_repository(settings)
-
-        async def read() -> tuple[set[str | None], set[str]]:
-            async with get_client() as client:
-                artifacts = await client.read_artifacts()
-                runs = await client.read_task_runs()
-                return {one.key for one in artifacts}, {one.task_key.rsplit(".", 1)[-1].split("-")[0] for one in runs}
-
-        artifacts, stages = asyncio.run(read())
-    assert result.ingestion.tasks == 2
-    assert artifacts == {"gymforge-yields", "gymforge-tasks", "gymforge-dataset"}
-    assert stages == {"acquire", "prepare", "synthesize", "measure_impact", "validate", "write"}
+    script = (
+        "import json, time\n"
+        "from flows.ingest import ingest_repository\n"
+        "from flows.settings import IngestSettings\n"
+        f"state = ingest_repository(IngestSettings.model_validate_json({settings.model_dump_json()!r}), return_state=True)\n"
+        "from prefect.client.orchestration import get_client\n"
+        "from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter\n"
+        "of = {'id': {'any_': [state.state_details.flow_run_id]}}\n"
+        "with get_client(sync_client=True) as client:\n"
+        "    for _ in range(120):  # the runs of tasks are known by events, which are sent when the machine gets to it\n"
+        "        runs = client.read_task_runs(flow_run_filter=FlowRunFilter.model_validate(of))\n"
+        "        stages = {one.task_key.rsplit('.', 1)[-1].split('-')[0] for one in runs}\n"
+        "        if 'write' in stages:\n"
+        "            break\n"
+        "        time.sleep(0.5)\n"
+        "    chosen = ArtifactFilter.model_validate({'flow_run_id': of['id']})\n"
+        "    artifacts = client.read_artifacts(artifact_filter=chosen)\n"
+        "print(json.dumps({'tasks': state.result().ingestion.tasks, 'stages': sorted(stages),\n"
+        "                  'artifacts': sorted(one.key for one in artifacts)}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **orchestrator},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["tasks"] == 2
+    assert found["artifacts"] == ["gymforge-dataset", "gymforge-tasks", "gymforge-yields"]
+    assert set(found["stages"]) == {"acquire", "prepare", "synthesize", "measure_impact", "validate", "write"}
 
 
 def test_the_command_runs_the_flow_without_a_server_and_leaves_no_process(

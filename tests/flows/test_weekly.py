@@ -1,4 +1,4 @@
-"""Scheduled releases and checks, as flows on Prefect's own harness."""
+"""Scheduled releases and checks, as flows of this process on the tests' server."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
