@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from extractors.hunks import split_lines
+from schemas.judge import ProposedEdit
 from schemas.tasks import EditTarget
 
 
@@ -38,7 +39,7 @@ def unique_search(source: bytes, start: int, end: int, after: bytes) -> SearchRe
     return SearchReplace(search, source[offsets[top] : start] + after + source[end : offsets[bottom]])
 
 
-def apply_search_replace(source: bytes, targets: Iterable[EditTarget]) -> bytes:
+def apply_search_replace(source: bytes, targets: Iterable[EditTarget | ProposedEdit]) -> bytes:
     """Apply edits by their search/replace blocks, in order.
 
     Raises:

@@ -42,7 +42,7 @@ _IN_THE_WAY = {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EIS
 """A folder that cannot be used: of the output, of the cache, or for temporary files."""
 
 
-_KEEPS = {"ingest", "refresh", "publish", "train"}
+_KEEPS = {"ingest", "refresh", "publish", "train", "evaluate-model"}
 """Commands that go on where they were stopped."""
 
 
@@ -129,6 +129,7 @@ for _command in (
     giving.publish,
     giving.export,
     learning.train,
+    learning.evaluate_model,
     checking.verify,
     checking.doctor,
 ):

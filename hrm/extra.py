@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from schemas.errors import MissingExtra
 
-_LIBRARIES = ("torch", "safetensors", "tiktoken", "matplotlib")
+_LIBRARIES = ("torch", "torchao", "safetensors", "tiktoken", "matplotlib")
 
 
 def require_train() -> None:

@@ -1,11 +1,13 @@
-"""Commands that learn from datasets."""
+"""Commands that learn from datasets, and say what was learnt."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.options import json_option, print_json
+from flows.options import RERUN_SANDBOX, json_option, print_json
+from schemas.printable import printable
 
 if TYPE_CHECKING:
     from hrm.train.record import Row
@@ -75,3 +77,58 @@ def train(datasets: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
             f"{outcome.run}: {outcome.parameters:,} parameters, {outcome.steps} steps on {outcome.examples} examples, "
             f"{outcome.bits_per_byte:.3f} bits a byte, line found {outcome.line_accuracy:.3f}"
         )
+
+
+@click.command("evaluate-model")
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("datasets", metavar="DIR...", nargs=-1, required=True)
+@click.option(
+    "--against", multiple=True, type=click.Path(path_type=Path), help="Another run, asked about the same tasks."
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder [default: RUN/evaluation].")
+@click.option("--where", default="", help="Only tasks for which this holds: a condition in polars' SQL.")
+@click.option("--sample", type=click.IntRange(min=1), help="So many of them, by their hashes.")
+@click.option(
+    "--attempts",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Responses to draw for each task, judged by running its tests: pass@1 and pass@k.",
+)
+@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), default=0.8, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=8), default=256, show_default=True, help="Of a response.")
+@click.option("--int8", is_flag=True, help="Ask the model with its weights in eight bits as well.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws responses, tasks and intervals.")
+@RERUN_SANDBOX
+@click.option("--source", "sources", multiple=True, help="Where a repository is that was ingested from a local path.")
+@json_option
+def evaluate_model(*, as_json: bool, **options: Any) -> None:
+    """Say what the model in RUN is worth, by tasks of the datasets in DIR... that it has not learnt from.
+
+    Needs the extra `train`; with --attempts also a sandbox. Tables, picture and all numbers are written to a folder.
+    An evaluation that was stopped goes on with the same command.
+
+    \b
+    Examples:
+      gymforge evaluate-model run my-tasks --where "split = 'test'"
+      gymforge evaluate-model run my-tasks --against transformer-run --attempts 4 --sample 200
+      gymforge evaluate-model run my-tasks --int8 --json
+    """  # noqa: D301 - \b is click's mark
+    from pydantic import ValidationError
+
+    from flows.evaluate import EvaluationAsked
+    from flows.evaluate import evaluate_model as evaluate
+    from flows.screens import open_progress
+
+    try:
+        asked = EvaluationAsked.model_validate(options)
+    except ValidationError as error:
+        raise click.UsageError(error.errors()[0]["msg"]) from error
+    with open_progress(quiet=as_json or not sys.stderr.isatty()):
+        found = evaluate(asked)
+    if as_json:
+        print_json(found)
+    else:
+        from hrm.evaluation.results import table_of
+
+        click.echo(printable(table_of(found)))

@@ -159,6 +159,14 @@ def tokenizer_of(folder: Path, manifest: ExampleManifest) -> Tokenizer:
     return Tokenizer.load(path)
 
 
+def repos_of(folder: Path, manifest: ExampleManifest) -> tuple[str, ...]:
+    """Repositories whose tasks the examples are, sorted."""
+    found: set[str] = set()
+    for shard in manifest.shards:
+        found.update(pq.read_table(folder / shard.name, columns=["repo"])["repo"].unique().to_pylist())
+    return tuple(sorted(found))
+
+
 def _rows(
     tasks: Iterable[TrainingTask],
     *,

@@ -19,6 +19,7 @@ METRICS: Mapping[str, Callable[[Score], float]] = {
     "applies": lambda one: one.applies,
     "segments": lambda one: one.segments,
     "seconds": lambda one: one.seconds,
+    "tokens_per_s": lambda one: one.tokens / one.seconds if one.seconds else 0.0,
 }
 """Name to one task's value. `bits_per_byte` is a mean over tasks, not over bytes: a long response counts once."""
 
@@ -59,6 +60,16 @@ def compare(ours: Sequence[Score], theirs: Sequence[Score], *, seed: int = 0) ->
     """
     mine, other = _values(ours), _values(theirs)
     return {name: difference(mine[name], other[name], seed=seed) for name in mine if name in other}
+
+
+def beside_chance(scores: Sequence[Score], *, seed: int = 0) -> dict[str, Difference]:
+    """By how much more often the pointer finds the line than one does who guesses, task by task."""
+    values = _values(scores)
+    return {
+        f"line@{k} - {guess}@{k}": difference(values[f"line@{k}"], values[f"{guess}@{k}"], seed=seed)
+        for k in (1, 3)
+        for guess in ("any_line", "any_site")
+    }
 
 
 def _values(scores: Sequence[Score]) -> dict[str, dict[str, float]]:

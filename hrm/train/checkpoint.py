@@ -53,6 +53,8 @@ class Progress(Model):
     """The running mean that says which loss is too high."""
     examples_sha256: str = ""
     """Of the manifest of the examples that it learns from."""
+    repos: tuple[str, ...] = ()
+    """Repositories of these, sorted: none that it may be evaluated on."""
 
 
 class Loaded(NamedTuple):
@@ -150,6 +152,19 @@ def restore(
     return read_progress(checkpoint)
 
 
+def checkpoint_of(path: Path) -> Path:
+    """A run's newest checkpoint, or the checkpoint itself.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    checkpoints = list_checkpoints(path)
+    checkpoint = checkpoints[-1] if checkpoints else path
+    if not (checkpoint / _CONFIG).is_file():
+        raise InvalidInput(f"{path} holds no model. Name the folder of a run, or one of its checkpoints")
+    return checkpoint
+
+
 def load_model(path: Path) -> Loaded:
     """The model of a checkpoint, or of a run's newest, ready to be used.
 
@@ -157,10 +172,7 @@ def load_model(path: Path) -> Loaded:
         InvalidInput: there is none.
         DatasetDamaged: a file is missing or not what was written.
     """
-    checkpoints = list_checkpoints(path)
-    checkpoint = checkpoints[-1] if checkpoints else path
-    if not (checkpoint / _CONFIG).is_file():
-        raise InvalidInput(f"{path} holds no model. Name the folder of a run, or one of its checkpoints")
+    checkpoint = checkpoint_of(path)
     try:
         config = RunConfig.model_validate_json((checkpoint / _CONFIG).read_bytes())
         tokenizer = Tokenizer.load(checkpoint / _TOKENIZER)

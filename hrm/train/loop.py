@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from hrm.data.shards import ExampleManifest, open_examples, tokenizer_of
+from hrm.data.shards import ExampleManifest, open_examples, repos_of, tokenizer_of
 from hrm.data.source import Batch as PackedBatch
 from hrm.data.source import BatchPlan, Place, batches
 from hrm.models.edit import HrmEdit, States
@@ -75,7 +75,7 @@ class Trainer:
         self.mean_weights = (
             {name: one.detach().clone() for name, one in self.model.named_parameters()} if config.train.ema else None
         )
-        self.progress = Progress(examples_sha256=self._manifest_sha256)
+        self.progress = Progress(examples_sha256=self._manifest_sha256, repos=repos_of(examples, self.manifest))
         self.record = Record(run, clock=clock)
         self._report = report if world.is_first else lambda _: None
         self._say = say if world.is_first else lambda _: None

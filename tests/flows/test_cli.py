@@ -30,6 +30,7 @@ COMMANDS = (
     "publish",
     "export",
     "train",
+    "evaluate-model",
     "verify",
     "doctor",
 )
