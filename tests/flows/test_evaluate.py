@@ -86,8 +86,9 @@ def test_models_are_asked_about_real_tasks_and_attempts_are_judged_by_their_test
     again = call(*given)
     assert again.exit_code == 0, again.output
     assert "| any shown line |" in again.output
-    assert json.loads((run / "evaluation" / "evaluation.json").read_text())["models"][0]["metrics"]["pass@1"] == (
-        found["models"][0]["metrics"]["pass@1"]
+    assert (
+        json.loads((run / "evaluation" / "evaluation.json").read_text())["models"][0]["metrics"]["pass@1"]
+        == (found["models"][0]["metrics"]["pass@1"])
     )
 
     from hrm.evaluation import scores
