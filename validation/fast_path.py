@@ -17,7 +17,15 @@ from validation.channel import SuiteRun
 from validation.impact import Change, ImpactIndex, Selection
 from validation.sandbox.protocol import MIB
 from validation.suite import EXIT_GRACE_S, OTHER_RANDOM_SEED
-from validation.validate import ALONE_LIMIT_FACTOR, FULL_FAILURES, LONG_EXIT_GRACE_S, Proof, kept_failures, limited
+from validation.validate import (
+    ALONE_LIMIT_FACTOR,
+    FULL_FAILURES,
+    LONG_EXIT_GRACE_S,
+    Proof,
+    kept_failures,
+    limited,
+    too_late,
+)
 from validation.verdict import rejected
 from validation.warm import Ground, WarmServer
 
@@ -192,7 +200,7 @@ class _Judgement:
             run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
         if run.report.timed_out:
             self.require_passing(self.selection.tests, scale=ALONE_LIMIT_FACTOR)
-            return self.timed_out("the suite goes over its limit")
+            return self.timed_out(too_late(run.report))
         if run.lingered and not self.baseline.lingers:
             # In the suite, what was left running has had the time of all tests that follow to come to its end.
             more_s = suite_s(self.baseline)

@@ -16,6 +16,8 @@ FULL_FAILURES = 30
 """Failures that keep their message and trace."""
 ALONE_LIMIT_FACTOR = 3.0
 """How much more time a test gets when it is tried again alone."""
+AGAIN = 2
+"""Further runs of the suite where a test goes over its limit in it, and not alone."""
 ENDING_AGAIN_FACTOR = 1.5
 """The same for what loading and ending take in CPU time and in waiting, on which a busy machine has little influence. A
 test's own limits in these are ten times what it took: it gets as much again, and no more."""
@@ -119,8 +121,15 @@ def limited(baseline: Baseline, tests: Sequence[str] | None, *, scale: float) ->
     )
 
 
-def _names_a_test(report: TestReport) -> bool:
-    return Outcome.TIMED_OUT in report.outcomes.values()
+def late_tests(report: TestReport) -> list[str]:
+    """Tests that went over their limits."""
+    return [test for test, outcome in report.outcomes.items() if outcome is Outcome.TIMED_OUT]
+
+
+def too_late(report: TestReport) -> str:
+    """What to say of a run that goes over its limits whatever was tried."""
+    late = late_tests(report)
+    return f"{late[0]} goes over its limit, and not alone" if late else "the suite goes over its limit"
 
 
 class _Prover:
@@ -135,15 +144,18 @@ class _Prover:
             return self.options(scale=scale)._replace(random_seed=random_seed)
 
         run = self.run(options(1.0))
-        for test in [test for test, outcome in run.report.outcomes.items() if outcome is Outcome.TIMED_OUT]:
-            alone = self.run(options(ALONE_LIMIT_FACTOR)._replace(select=(test,)))
-            if alone.report.timed_out:
-                raise _Rejected(Rejection.TIMED_OUT, f"{test} goes over its limit, alone as well")
-            run = self.run(options(ALONE_LIMIT_FACTOR))
-        if run.report.timed_out and not _names_a_test(run.report):
+        for _ in range(AGAIN):
+            late = late_tests(run.report)
+            for test in late:
+                alone = self.run(options(ALONE_LIMIT_FACTOR)._replace(select=(test,)))
+                if alone.report.timed_out:
+                    raise _Rejected(Rejection.TIMED_OUT, f"{test} goes over its limit, alone as well")
+            if late:  # a machine that stood still for a moment may do so again
+                run = self.run(options(ALONE_LIMIT_FACTOR))
+        if run.report.timed_out and not late_tests(run.report):
             run = self.run(options(ALONE_LIMIT_FACTOR))
         if run.report.timed_out:
-            raise _Rejected(Rejection.TIMED_OUT, "the suite goes over its limit")
+            raise _Rejected(Rejection.TIMED_OUT, too_late(run.report))
         if run.lingered and not self.suite.baseline.lingers:
             run = self.run(options(ALONE_LIMIT_FACTOR)._replace(exit_grace_s=LONG_EXIT_GRACE_S))
             if run.lingered or run.report.timed_out:

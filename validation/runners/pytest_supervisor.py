@@ -232,8 +232,9 @@ class Clock:
         if self.looked is None:
             self.cpu_before_s = cpu
         elif max(busy - self.busy_s, cpu - self.cpu_s) < IDLE_SHARE * (now - self.looked):
-            # Threads know their waiting for a CPU, and processes what their ended children used.
-            self.idle_s += now - self.looked
+            # Threads know their waiting for a CPU, and processes what their ended children used. A machine that stood
+            # still, and this process with it, was not waited for by the test.
+            self.idle_s += min(now - self.looked, 2 * POLL_S) if not any(map(is_stuck, pids)) else 0.0
         self.looked, self.busy_s, self.cpu_s, self.next_look = now, busy, cpu, now + POLL_S
         is_burning = self.cpu_limit_s is not None and cpu - self.cpu_before_s > self.cpu_limit_s
         return is_burning or (self.idle_limit_s is not None and self.idle_s > self.idle_limit_s)
@@ -258,6 +259,18 @@ def busy_s(pid):
     except (OSError, ValueError):
         pass  # it is gone, or this kernel keeps no such statistics: then its time on the CPU has to do
     return total_ns / 1e9 or cpu_s(pid)
+
+
+def is_stuck(pid):
+    """Whether a thread of the process waits for the machine, a disk mostly, and cannot be interrupted."""
+    try:
+        for thread in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/stat" % (pid, thread), "rb") as file:
+                if file.read().rpartition(b")")[2].split()[:1] == [b"D"]:
+                    return True
+    except OSError:
+        pass  # it is gone
+    return False
 
 
 def kill_group(pid):
