@@ -1,17 +1,21 @@
 """The in-sandbox runner, run for real in a process of its own on trusted sample suites."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from schemas.reports import Outcome
 from validation.channel import SuiteRun, read_channel
+from validation.runners import pytest_supervisor as supervisor
 from validation.sandbox.protocol import CommandResult
 from validation.suite import SuiteOptions, program, runner_settings
 
@@ -390,3 +394,39 @@ def test_random_numbers_at_import_are_the_same_in_every_run(tmp_path: Path) -> N
         "import random, pytest\n@pytest.mark.parametrize('x', [random.randint(0, 10**9)])\ndef test_x(x): pass\n",
     )
     assert list(run(tmp_path).report.outcomes) == list(run(tmp_path).report.outcomes)
+
+
+@pytest.fixture
+def idle_s(monkeypatch: pytest.MonkeyPatch) -> Callable[..., float]:
+    """How long a process that wants no CPU may be looked at, every so many seconds, until it is over its limit."""
+    now = [0.0]
+    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(supervisor, "os", SimpleNamespace(listdir=lambda _: ["7", "self"]))
+    monkeypatch.setattr(supervisor, "cpu_s", lambda _: 1.0)
+    monkeypatch.setattr(supervisor, "busy_s", lambda _: 2.0)
+
+    def wait(*, every_s: float, is_stuck: bool) -> float:
+        monkeypatch.setattr(supervisor, "is_stuck", lambda _: is_stuck)
+        clock, began = supervisor.Clock((), None, 1.0), now[0]
+        while not clock.is_over() and now[0] < began + 100:
+            now[0] += every_s
+        return now[0] - began
+
+    return wait
+
+
+def test_what_waits_is_over_its_limit_by_what_was_seen_of_it(idle_s: Callable[..., float]) -> None:
+    assert idle_s(every_s=0.1, is_stuck=False) == pytest.approx(1.2, abs=0.2)
+    assert idle_s(every_s=10.0, is_stuck=False) >= 50, "who stood still with it has seen little of it"
+    assert idle_s(every_s=0.1, is_stuck=True) >= 100, "it waits for a disk"
+
+
+def test_who_waits_for_a_disk_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not supervisor.is_stuck(os.getpid())
+    assert not supervisor.is_stuck(2**30), "it is gone"
+    threads = {"1": b"1 (a) S 0", "2": b"2 (b) R) D 0"}
+    monkeypatch.setattr(supervisor, "os", SimpleNamespace(listdir=lambda _: list(threads)))
+    monkeypatch.setattr(supervisor, "open", lambda path, _mode: io.BytesIO(threads[path.split("/")[-2]]), raising=False)
+    assert supervisor.is_stuck(1)
+    threads["2"] = b"2 (D D) S 0"
+    assert not supervisor.is_stuck(1)

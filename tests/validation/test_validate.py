@@ -104,6 +104,18 @@ def test_a_test_that_was_only_slow_once_does_not_reject() -> None:
     assert proof.verdict.status is VerdictStatus.ACCEPTED
 
 
+@pytest.mark.parametrize(("hangs", "status"), [(2, VerdictStatus.ACCEPTED), (3, VerdictStatus.REJECTED)])
+def test_a_test_that_hangs_in_the_suite_alone_rejects_after_three_suites(hangs: int, status: VerdictStatus) -> None:
+    """A machine that stands still for a moment may do so again; a bug that does does so each time."""
+    alone = answer(a="failed")
+    proof, asked = prove_with(HANGS, *[alone, HANGS] * (hangs - 1), *[alone, CAUGHT, CAUGHT][: 3 * (hangs < 3)])
+    assert proof.verdict.status is status
+    assert [one["select"] for one in asked[: 2 * hangs - 1]] == [None, *[["t.py::a"], None] * (hangs - 1)]
+    if status is VerdictStatus.REJECTED:
+        assert proof.verdict.reason is Rejection.TIMED_OUT
+        assert proof.verdict.detail == "t.py::a goes over its limit, and not alone"
+
+
 def test_a_sandbox_that_dies_is_replaced_once() -> None:
     proof, _ = prove_with(SandboxFailed("gone"), CAUGHT, CAUGHT)
     assert proof.verdict.status is VerdictStatus.ACCEPTED
