@@ -128,6 +128,7 @@ def test_edits_follow_one_another(judge: Judge, task: TaskInstance) -> None:
         [FIX, edit("", "import pytest\n", "conftest.py")],
         [FIX, edit("", "x", "../outside.py")],
     ],
+    ids=["nowhere", "more than once", "a test", "a plugin", "outside"],
 )
 def test_what_cannot_be_made_or_may_not_be_passes_nothing(
     judge: Judge, task: TaskInstance, edits: list[ProposedEdit]
@@ -140,6 +141,12 @@ def test_what_does_not_end_or_ends_the_process_is_not_solved(judge: Judge, task:
         report = judge.judge(task, [fault])
         assert not is_solved(task, report)
         assert report.outcomes.get(ADD) is not Outcome.PASSED
+
+
+def test_a_suite_whose_end_contradicts_its_report_solves_nothing(judge: Judge, task: TaskInstance) -> None:
+    """All tests pass, and the process says that one failed."""
+    lies = edit("import os\n", "import atexit, os\natexit.register(os._exit, 1)\n")
+    assert not judge.judge(task, [FIX, lies]).outcomes
 
 
 def test_the_same_edits_are_judged_once(judge: SuiteJudge, task: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> None:
