@@ -66,7 +66,7 @@ def variant(config: ModelConfig, which: Variant) -> ModelConfig:
         cycles = {"high_cycles": 1, "low_cycles": max(1, round(each / both))}
         window = None if config.gradient_window is None else max(1, round(config.gradient_window * both / each))
         return _changed(config, high_layers=0, low_layers=both, gradient_window=window, **cycles)
-    layers = both if which is Variant.SAME_PARAMETERS else round(_passes(config) * config.halt.max_segments)
+    layers = both if which is Variant.SAME_PARAMETERS else round(layer_passes(config) * config.halt.max_segments)
     return _changed(
         config,
         kind=ModelKind.TRANSFORMER,
@@ -87,7 +87,7 @@ def build(config: ModelConfig, *, seed: int = 0) -> HrmEdit | HrmActV1:
     return HrmEdit(config, generator=generator)
 
 
-def _passes(config: ModelConfig) -> float:
+def layer_passes(config: ModelConfig) -> float:
     """Layers that a segment passes: forward all, and backward, which costs twice that, those of the window."""
     updates = ([config.high_layers] * bool(config.high_layers) + [config.low_layers] * config.low_cycles) * (
         config.high_cycles

@@ -6,12 +6,13 @@ commits give the same file: it is how `hrm/tokenizer/bundled.json` was made.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hrm.tokenizer.corpus import SUFFIXES, TEXT_SUFFIXES, CorpusSource, Text, fetch, read, sources
 from hrm.tokenizer.encoding import BUNDLED_VOCABULARY, Tokenizer
 from hrm.tokenizer.merges import learn
+from schemas.tasks import Plan, TaskInstance
 from storage.layout import DatasetLayout
 from storage.manifest import read_manifest
 from storage.reader import checked_path, read_batches
@@ -100,8 +101,16 @@ def task_texts(folder: Path) -> Iterator[str]:
     shards = read_manifest(layout).task_shards()
     for rows in read_batches([checked_path(layout, shard) for shard in shards], columns=_TASK_COLUMNS):
         for row in rows:
-            plan = [row["plan"]["goal"], *(step["description"] for step in row["plan"]["steps"])]
-            yield "\n".join([row["problem_statement"], row["patch"], *plan])
+            yield _text(row["problem_statement"], row["patch"], Plan.model_validate(row["plan"]))
+
+
+def texts_of(tasks: Iterable[TaskInstance]) -> Iterator[str]:
+    """The same of tasks that are handed in."""
+    return (_text(task.problem_statement, task.patch, task.plan) for task in tasks)
+
+
+def _text(issue: str, patch: str, plan: Plan) -> str:
+    return "\n".join([issue, patch, plan.goal, *(step.description for step in plan.steps)])
 
 
 if __name__ == "__main__":
