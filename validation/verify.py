@@ -33,6 +33,8 @@ sys.exit(pytest.wait())
 """
 """Runs stock pytest, and ends it where it does not end by itself within a while of its report."""
 _END_GRACE_S = 15.0
+_OUTCOMES_ALONE = ("--tb=no", "-rN")
+"""What stock pytest prints is not read, and printing thousands of failing subtests takes it minutes."""
 
 Results = Mapping[TestAddress, JunitResult]
 
@@ -134,7 +136,7 @@ class Verifier:
             return self._read(sandbox, extra)
 
     def _read(self, sandbox: Sandbox, extra: Sequence[str]) -> Results | None:
-        pytest = [*self._command, f"--junitxml={JUNIT_PATH}", *extra]
+        pytest = [*self._command, f"--junitxml={JUNIT_PATH}", *_OUTCOMES_ALONE, *extra]
         command = [f"{ENV_DIR}/bin/python", "-I", "-S", "-c", ENDING, JUNIT_PATH, str(_END_GRACE_S), *pytest]
         sandbox.run(command, timeout_s=self._suite_limit_s, environment=self._environment)
         try:

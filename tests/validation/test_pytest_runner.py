@@ -430,3 +430,20 @@ def test_who_waits_for_a_disk_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> No
     assert supervisor.is_stuck(1)
     threads["2"] = b"2 (D D) S 0"
     assert not supervisor.is_stuck(1)
+
+
+@pytest.mark.parametrize(("subtests", "is_summed_up"), [(3, True), (201, False)])
+def test_thousands_of_failures_are_not_summed_up(tmp_path: Path, subtests: int, is_summed_up: bool) -> None:
+    """Pytest would print each, with its source, after the last test: minutes in which nothing runs."""
+    lines = ["import unittest", "class T(unittest.TestCase):", "    def test_it(self):"]
+    lines += [f"        for n in range({subtests}):", "            with self.subTest(n=n): self.fail()"]
+    (tmp_path / "test_many.py").write_text("\n".join(lines) + "\ndef test_other(): pass\n")
+    found = run(tmp_path)
+    assert found.complete
+    assert {test.split("::")[-1]: one for test, one in found.report.outcomes.items()} == {
+        "test_it": Outcome.FAILED,
+        "test_other": Outcome.PASSED,
+    }
+    log = (tmp_path / "stdout.log").read_text()
+    assert ("FAILURES" in log, "short test summary" in log) == (is_summed_up, is_summed_up)
+    assert f"{subtests} failed" in log or f"{subtests + 1} failed" in log

@@ -52,6 +52,7 @@ class Reporter:
     def __init__(self):
         self.failures = {}
         self.traces = 0
+        self.failed = 0
         self.explained = set()
         self.cpu_before_s = 0.0
         self.coverage = None
@@ -180,6 +181,7 @@ class Reporter:
         failure = None
         described = self.failures.pop((report.when, report.nodeid), None)
         if report.failed:
+            self.failed += 1
             failure = described or trace_only(report, report.when)
             explained = described is None or described.pop("explained")
             failure["trace"] = text(report.longreprtext)[-TRACE_LIMIT:] if explained else ""
@@ -198,6 +200,12 @@ class Reporter:
         )
 
     def pytest_sessionfinish(self, session):
+        if self.failed > TRACES:
+            # Pytest's summary, which comes now, would take minutes for thousands of failing subtests.
+            session.config.option.tbstyle = "no"
+            terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+            if terminal is not None:
+                terminal.reportchars = ""
         if self.coverage is not None and os.getpid() == self.pid:
             self.coverage.stop()
             self.send_coverage(self.coverage.get_data())
