@@ -10,11 +10,13 @@ from click.testing import CliRunner, Result
 
 import hrm.extra
 from flows.cli import main
+from flows.judges import DatasetJudge
 from flows.pipeline import IngestResult, Pipeline
 from flows.settings import IngestSettings
+from flows.task_trees import TaskTrees
 from schemas.judge import ProposedEdit
 from schemas.tasks import TaskInstance
-from task_registry import load_tasks
+from task_registry import Registry, load_tasks
 
 BUNDLE = str(Path(__file__).parents[2] / "examples" / "tinystats.bundle")
 needs_torch = pytest.mark.skipif(hrm.extra.find_spec("torch") is None, reason="`make train-env` installs the extra")
@@ -56,20 +58,29 @@ def make_run(make_task: Callable[..., TaskInstance], tmp_path: Path) -> Callable
     return make
 
 
+@pytest.fixture(scope="module")
+def dataset(
+    sample_settings: Callable[..., IngestSettings],
+    walk: Callable[[Pipeline], IngestResult],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Three tasks of the sample repository, really ingested."""
+    folder = tmp_path_factory.mktemp("evaluate") / "tasks"
+    walk(Pipeline(sample_settings(folder, max_tasks=3)))
+    return folder
+
+
 @needs_torch
 @pytest.mark.slow
 @pytest.mark.sandbox
 def test_models_are_asked_about_real_tasks_and_attempts_are_judged_by_their_tests(
-    sample_settings: Callable[..., IngestSettings],
-    walk: Callable[[Pipeline], IngestResult],
+    dataset: Path,
     make_run: Callable[..., Path],
     shared_cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GYMFORGE_CACHE_DIR", str(shared_cache))
-    dataset = tmp_path / "tasks"
-    walk(Pipeline(sample_settings(dataset, max_tasks=3)))
     run, other = make_run("mine"), make_run("other", seed=1)
     given = [run, dataset, "--source", BUNDLE, "--against", other, "--int8", "--attempts", 2, "--max-tokens", 96]
     result = call(*given, "--json")
@@ -113,6 +124,56 @@ def test_models_are_asked_about_real_tasks_and_attempts_are_judged_by_their_test
     )
     metrics = knowing["models"][0]["metrics"]
     assert (metrics["exact"]["mean"], metrics["pass@1"]["mean"], metrics["pass@2"]["mean"]) == (1.0, 0.5, 1.0)
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_responses_are_rewarded_by_executed_tests(
+    dataset: Path, make_run: Callable[..., Path], shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round of reinforcement whose judge runs the task's own suite: the fix is worth 1, all else next to nothing."""
+    import random
+
+    from hrm.data.example import Example, make_example
+    from hrm.decoding.generate import Prompt
+    from hrm.decoding.grammar import Vocabulary
+    from hrm.optim import AdamATan2
+    from hrm.train import gspo
+    from hrm.train.checkpoint import load_model
+
+    loaded = load_model(make_run("mine"))
+    (task, *_) = load_tasks(dataset)
+    with TaskTrees(sources=[BUNDLE], cache_dir=shared_cache) as trees:
+        files = trees.files(task)
+    layout, tokenizer = loaded.config.layout, loaded.tokenizer
+    example = make_example(task, files, tokenizer=tokenizer, layout=layout, rng=random.Random(0))
+    assert isinstance(example, Example)
+    write, rewards = gspo.write, []
+
+    def write_the_fix_once(*given: Any, **how: Any) -> Any:
+        first, *others = write(*given, **how)
+        right = [ProposedEdit(path=one.path, search=one.search, replace=one.replace) for one in task.edit_targets]
+        return [first._replace(edits=tuple(right)), *others]
+
+    def kept(*given: Any, **how: Any) -> float:
+        rewards.append(reward_of(*given, **how))
+        return rewards[-1]
+
+    reward_of = gspo.reward_of
+    monkeypatch.setattr(gspo, "write", write_the_fix_once)
+    monkeypatch.setattr(gspo, "reward_of", kept)
+    judge = DatasetJudge(Registry.open(dataset), sandbox="local", sources=[BUNDLE], cache_dir=shared_cache)
+    config = gspo.GspoConfig(group_size=3, max_tokens=96, minibatches=1, similarity_weight=0.1)
+    optimizer = AdamATan2(loaded.model.parameters(), lr=1e-3)
+    before = {name: one.clone() for name, one in loaded.model.named_parameters()}
+    learnt = gspo.Reinforcer(loaded.model, Vocabulary(tokenizer), optimizer, judge, config).round(
+        [gspo.Question(task, Prompt(example.tokens[: example.prompt_tokens], example.windows, files))]
+    )
+    assert rewards[0] == 1.0
+    assert max(rewards[1:]) <= 0.1
+    assert learnt.solved == pytest.approx(1 / 3)
+    assert any(not one.equal(before[name]) for name, one in loaded.model.named_parameters())
 
 
 @needs_torch
