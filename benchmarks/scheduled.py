@@ -38,6 +38,7 @@ GYMFORGE = (sys.executable, "-c", "from flows.entry import main; main()")
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 _LOOK_S = 10.0
 _FIRES_WITHIN_S = 600.0
+_ENDS_WITHIN_S = 60.0
 
 
 def main() -> None:
@@ -97,7 +98,11 @@ def follow(options: argparse.Namespace) -> dict[str, Any]:
                 run = _answer("GET", f"{url}/flow_runs/{run['id']}")
         finally:
             worker.terminate()
-            worker.wait()
+            try:
+                worker.wait(timeout=_ENDS_WITHIN_S)
+            except subprocess.TimeoutExpired:  # of a run that was cancelled, Prefect's worker keeps something
+                worker.kill()
+                worker.wait()
     return {
         "began": run["start_time"],
         "ended": run["end_time"],
