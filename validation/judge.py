@@ -29,7 +29,7 @@ class _Asked(NamedTuple):
 
 
 class SuiteJudge:
-    """Judges edits to the tasks of one environment.
+    """Judges edits to the tasks of one environment, for one thread at a time.
 
     Only files that the task's own fix edits may be edited, so that no edit reaches the tests; another one is judged as
     if no test passed, and so is one that does not apply, a suite that was not seen to its end, and one that would not
@@ -69,6 +69,8 @@ class SuiteJudge:
             stop_on_timeout=True,
         )
         self._alone: dict[tuple[str, ...], bool] = {}
+        self._bugged: tuple[str, Mapping[str, bytes]] = ("", {})
+        """The newest task's id, and its files with the bug."""
         self._seen: dict[_Asked, TestReport] = {}
 
     def judge(self, task: TaskInstance, edits: Sequence[ProposedEdit]) -> TestReport:
@@ -102,10 +104,12 @@ class SuiteJudge:
 
     def _edited(self, task: TaskInstance, edits: Sequence[ProposedEdit]) -> Mapping[str, bytes] | None:
         """The task's files after the edits; `None` where they may not be made, or cannot."""
-        paths = sorted({target.path for target in task.edit_targets})
-        with self._backend.open(self._image, limits=self._limits) as sandbox:
-            clean = {path: sandbox.get(f"{TESTBED}/{path}") for path in paths}
-        files = dict(apply_with_git(clean, task.bug_patch))
+        if self._bugged[0] != task.instance_id:
+            paths = sorted({target.path for target in task.edit_targets})
+            with self._backend.open(self._image, limits=self._limits) as sandbox:
+                clean = {path: sandbox.get(f"{TESTBED}/{path}") for path in paths}
+            self._bugged = (task.instance_id, apply_with_git(clean, task.bug_patch))
+        files = dict(self._bugged[1])
         try:
             for edit in edits:
                 files[edit.path] = apply_search_replace(files[edit.path], [edit])

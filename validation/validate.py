@@ -146,12 +146,13 @@ class _Prover:
         run = self.run(options(1.0))
         for _ in range(AGAIN):
             late = late_tests(run.report)
+            if not late:
+                break
             for test in late:
                 alone = self.run(options(ALONE_LIMIT_FACTOR)._replace(select=(test,)))
                 if alone.report.timed_out:
                     raise _Rejected(Rejection.TIMED_OUT, f"{test} goes over its limit, alone as well")
-            if late:  # a machine that stood still for a moment may do so again
-                run = self.run(options(ALONE_LIMIT_FACTOR))
+            run = self.run(options(ALONE_LIMIT_FACTOR))  # a machine that stood still for a moment may do so again
         if run.report.timed_out and not late_tests(run.report):
             run = self.run(options(ALONE_LIMIT_FACTOR))
         if run.report.timed_out:

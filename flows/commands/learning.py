@@ -114,18 +114,12 @@ def evaluate_model(*, as_json: bool, **options: Any) -> None:
       gymforge evaluate-model run my-tasks --against transformer-run --attempts 4 --sample 200
       gymforge evaluate-model run my-tasks --int8 --json
     """  # noqa: D301 - \b is click's mark
-    from pydantic import ValidationError
-
     from flows.evaluate import EvaluationAsked
     from flows.evaluate import evaluate_model as evaluate
     from flows.screens import open_progress
 
-    try:
-        asked = EvaluationAsked.model_validate(options)
-    except ValidationError as error:
-        raise click.UsageError(error.errors()[0]["msg"]) from error
     with open_progress(quiet=as_json or not sys.stderr.isatty()):
-        found = evaluate(asked)
+        found = evaluate(EvaluationAsked.model_validate(options))
     if as_json:
         print_json(found)
     else:

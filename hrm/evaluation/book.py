@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from hrm.evaluation.scores import Score
-from storage.durable import refusals_named
+from storage.durable import refusals_named, write_whole
 
 
 class ScoreBook:
@@ -25,13 +25,13 @@ class ScoreBook:
         header = json.dumps({"identity": identity})
         with refusals_named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
         if lines[:1] == [header]:
             self._take_over(lines[1:])
+        # What was cut off in the middle is not kept.
+        kept = [header, *(one.model_dump_json() for one in self.scores.values())]
+        write_whole(path, "".join(f"{line}\n" for line in kept).encode())
         with refusals_named(path):
-            # What was cut off in the middle is not kept.
-            kept = [header, *(one.model_dump_json() for one in self.scores.values())]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
             self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> Self:
