@@ -102,7 +102,7 @@ class FastPath:
         cheap = {
             test: number in loaded
             for number, group in enumerate(impact.groups)
-            if group.separable and group.load_cpu_s <= SAMPLE_CPU_S
+            if group.separable and not group.needs and group.load_cpu_s <= SAMPLE_CPU_S
             for test in group.tests
             if test not in broken and group.load_cpu_s + impact.cpu_s.get(test, math.inf) <= SAMPLE_CPU_S
         }
@@ -117,7 +117,7 @@ class FastPath:
         costs = [
             (group.load_cpu_s + impact.cpu_s.get(test, math.inf), test)
             for group in impact.groups
-            if group.separable
+            if group.separable and not group.needs
             for test in group.tests
             if test not in broken
         ]
@@ -189,6 +189,9 @@ class _Judgement:
     def find(self) -> TestReport | Verdict:
         """The report of all affected tests; a verdict where one of them, or the process, does not end."""
         run = self.run(self.fast.finder, self.selection, scale=SUSPICION)
+        unsure = self.fast.index.needing_others(_broken(run.report, self.selection.tests))
+        if unsure:
+            raise Undecided(f"{unsure[0]} breaks, whose file needs another one")
         late = [test for test in self.selection.tests if run.report.outcomes.get(test) is Outcome.TIMED_OUT]
         for test in late:
             only = self.only([test])

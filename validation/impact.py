@@ -39,6 +39,8 @@ class TestGroup(Model):
     """Whether a test of it may decide about another one, so that all of them run where one does."""
     leaves: bool = False
     """Whether its tests leave anything of the repository's changed: one may need what another one left."""
+    needs: str = ""
+    """Path of a file that has to be loaded too, where it is separable only so."""
 
 
 class ImpactMap(Model):
@@ -158,7 +160,7 @@ class ImpactIndex:
             groups |= {group for group in self._documents if self.impact.groups[group].name in reach.documented}
             groups |= self._unread
             # What a file needs that does not run alone is not understood.
-            groups |= {group for group in loading if not self.impact.groups[group].separable}
+            groups |= {group for group in loading if not self._runs_alone(group)}
         for group in groups:
             numbers.update(self._members[group])
         if reach is not None:
@@ -182,6 +184,10 @@ class ImpactIndex:
         """Whether any of these tests may give something else on the clean tree where others of its file do not run."""
         return any(self.impact.groups[self._group_of[self.number_of[test]]].leaves for test in tests)
 
+    def needing_others(self, tests: Iterable[str]) -> list[str]:
+        """Those of the tests whose file needs another one: what they give depends on more than the bug."""
+        return [test for test in tests if self.impact.groups[self._group_of[self.number_of[test]]].needs]
+
     def left_by(self, names: Collection[str], selection: Selection) -> frozenset[str]:
         """Those of the names that no test file leaves changed on the clean tree, where other tests may notice.
 
@@ -189,6 +195,10 @@ class ImpactIndex:
         """
         is_all = len(selection.tests) == len(self.tests)
         return frozenset() if is_all else frozenset(names) - self._left
+
+    def _runs_alone(self, number: int) -> bool:
+        group = self.impact.groups[number]
+        return group.separable and not group.needs
 
     def _loading(self, path: str) -> set[int]:
         """The groups that load a file."""
@@ -216,12 +226,16 @@ class ImpactIndex:
 
     def _probe_cost(self, number: int) -> tuple[bool, float, int]:
         group = self.impact.groups[self._group_of[number]]
-        return not group.separable, group.load_cpu_s + self.impact.cpu_s.get(self.tests[number], 0.0), number
+        cost_s = group.load_cpu_s + self.impact.cpu_s.get(self.tests[number], 0.0)
+        return not self._runs_alone(self._group_of[number]), cost_s, number
 
     def selection(self, numbers: Iterable[int]) -> Selection:
         """These tests, with the files to load for them."""
         ordered = sorted(numbers)
-        groups = [self.impact.groups[number] for number in sorted({self._group_of[test] for test in ordered})]
+        own = {self._group_of[test] for test in ordered}
+        needed = {self.impact.groups[number].needs for number in own} - {""}
+        own.update(self._number_of_group[name] for name in needed)
+        groups = [self.impact.groups[number] for number in sorted(own)]
         inseparable = next((group for group in groups if not group.separable), None)
         return Selection(
             files=tuple(group.name for group in groups),
@@ -235,7 +249,7 @@ class ImpactIndex:
         inside = numbers[bisect_left(numbers, members.start) : bisect_left(numbers, members.stop)]
         nodes = list(dict.fromkeys(self.tests[number].partition("[")[0] for number in inside))
         is_plain = "[" not in group.name and all(node.startswith(f"{group.name}::") for node in nodes)
-        return nodes if is_plain and len(nodes) <= MOST_NODES else [group.name]
+        return nodes if nodes and is_plain and len(nodes) <= MOST_NODES else [group.name]
 
     def cpu_s(self, selection: Selection) -> float:
         """CPU seconds that loading and running it takes, about."""

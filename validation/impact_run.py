@@ -1,4 +1,8 @@
-"""Measure what every test depends on: each test file alone on the clean tree, forwards and backwards."""
+"""Measure what every test depends on: each test file alone on the clean tree, forwards and backwards.
+
+A file that does not pass alone is measured with another one loaded, where that is enough: pytest loads all files before
+it runs a test, so what a test needs of another file is there in any order of tests.
+"""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,11 +15,14 @@ from schemas.reports import Baseline, Outcome
 from validation.channel import SuiteRun
 from validation.impact import ImpactMap, TestGroup
 from validation.suite import OTHER_RANDOM_SEED, SuiteOptions
+from validation.validate import limited
 from validation.warm import Ground, WarmServer
 
 SUITE_LIMIT_FACTOR = 10.0
 """A file may take this many times the limit of the whole suite: lines are recorded, which is slow."""
 TEST_LIMIT_FACTOR = 10.0
+MOST_NEEDY = 5
+"""Files that do not run alone for which another one is looked for; where there are more, for none."""
 LIBRARY = " (library)"
 """How names end that are not the repository's (see `runners/pytest_state.py`)."""
 
@@ -27,12 +34,14 @@ class _Measured(NamedTuple):
     why_not: str
     forks: bool
     why_not_forks: str
+    needs: str = ""
+    """The file that was loaded too."""
 
 
 def measure_impact(ground: Ground, baseline: Baseline, *, code_files: Sequence[str], workers: int = 1) -> ImpactMap:
     """Run every test file alone, in its order and backwards, with lines, opened files and processes recorded.
 
-    Backwards, random numbers are other ones.
+    Backwards, random numbers are other ones. A file that does not pass alone is run with another one loaded.
 
     Only tests that pass on the clean tree are looked at: no other counts for a verdict.
 
@@ -43,6 +52,14 @@ def measure_impact(ground: Ground, baseline: Baseline, *, code_files: Sequence[s
     for test in sorted(baseline.passing):
         files.setdefault(test.split("::", 1)[0], []).append(test)
     measured = dict(zip(files, _measure_all(ground, baseline, files, code_files, workers), strict=True))
+    needy = [name for name, one in measured.items() if not one.runs]
+    if 0 < len(needy) <= MOST_NEEDY:
+        with WarmServer(ground) as warm:
+            others = [name for name in files if name not in needy]
+            for name in needy:
+                needs = _needed_by(warm, baseline, name, files[name], others)
+                if needs:
+                    measured[name] = _measure(warm, baseline, name, files[name], code_files, needs=needs)
     inseparable = any(not one.runs for one in measured.values())
     whole = _measure_whole(ground, baseline, code_files) if inseparable else ()
     return _Merge(baseline, files).merge(measured, whole)
@@ -98,14 +115,20 @@ def _shared(items: Iterator[tuple[str, Sequence[str]]], lock: threading.Lock) ->
 
 
 def _measure(
-    warm: WarmServer, baseline: Baseline, name: str, tests: Sequence[str], code_files: Sequence[str]
+    warm: WarmServer,
+    baseline: Baseline,
+    name: str,
+    tests: Sequence[str],
+    code_files: Sequence[str],
+    *,
+    needs: str = "",
 ) -> _Measured:
     server = warm.server
     forks = server.forks, server.why_not
     runs = []
     for reverse in (False, True):
         options = _traced_options(baseline, tests, code_files, reverse=reverse)
-        options = options._replace(files=(name,), select=tests)
+        options = options._replace(files=tuple(sorted({name, needs} - {""})), select=tests)
         try:
             run = warm.run({}, options)
         except SandboxFailed as error:
@@ -114,7 +137,28 @@ def _measure(
         if why:
             return _Measured((), why + (", backwards" if reverse else ""), *forks)
         runs.append(run)
-    return _Measured(tuple(runs), "", *forks)
+    return _Measured(tuple(runs), "", *forks, needs)
+
+
+def _needed_by(warm: WarmServer, baseline: Baseline, name: str, tests: Sequence[str], others: Sequence[str]) -> str:
+    """The one of the other files that has to be loaded for these tests of a file to pass; empty where none is found."""
+
+    def is_enough(loaded: Sequence[str]) -> bool:
+        options = limited(baseline, tests, scale=1.0)._replace(files=sorted([*loaded, name]), select=tests)
+        try:
+            run = warm.run({}, options)
+        except SandboxFailed:
+            return False
+        report = run.report
+        is_whole = not report.timed_out and not run.contradiction
+        return is_whole and all(report.outcomes.get(test) is Outcome.PASSED for test in tests)
+
+    if not is_enough(others):
+        return ""
+    while len(others) > 1:
+        half = len(others) // 2
+        others = next((part for part in (others[:half], others[half:]) if is_enough(part)), [])
+    return others[0] if others else ""
 
 
 def _traced_options(
@@ -180,6 +224,7 @@ class _Merge:
                     separable=bool(one.runs),
                     why_not=one.why_not,
                     together=any(run.traced is not None and run.traced.hooks for run in one.runs),
+                    needs=one.needs,
                     leaves=any(not name.endswith(LIBRARY) for run in one.runs for name in run.left),
                 )
             )

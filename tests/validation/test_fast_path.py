@@ -272,6 +272,23 @@ def test_what_is_unclear_is_undecided_and_its_runs_are_counted(case: str) -> Non
     assert str(caught.value).startswith(says)
 
 
+def test_what_breaks_in_a_file_that_needs_another_one_is_left_to_whole_suites() -> None:
+    needy = IMPACT.groups[0].model_copy(update={"needs": "t/b.py"})
+    index = ImpactIndex(IMPACT.model_copy(update={"groups": (needy, IMPACT.groups[1])}))
+    for outcome in ("failed", "timed_out"):
+        both = path([run({A: "passed", B: outcome})])
+        both.fast.index = index
+        with pytest.raises(Undecided, match=r"t/a\.py::b breaks, whose file needs another one"):
+            both.prove()
+        assert both.finder.asked[0].files == (A, B, "t/b.py")
+        assert both.finder.asked[0].select == (A, B)
+    both = path([run({A: "passed", B: "passed", C: "failed", D: "passed"})])
+    both.fast.index = index
+    both.confirmer.answers = [run({C: "failed", D: "passed"})]
+    assert both.prove(ALL).verdict.fail_to_pass == (C,)
+    assert both.confirmer.asked[0].select == (C, D), "none of them is in the sample of the rest"
+
+
 def test_what_the_clean_tree_leaves_too_and_what_nobody_else_can_see_is_no_matter() -> None:
     left = frozenset({"s.X"})
     known = path([run(FAILED, left=left)], [run(CONFIRMED)])

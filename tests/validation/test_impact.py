@@ -183,6 +183,10 @@ def depended():
     return 1
 
 
+def needed():
+    return 1
+
+
 class Base:
     def begin(self):
         return 1
@@ -253,8 +257,14 @@ FILES = {
         "import calc, random\ndef test_drawn(): assert random.random() > 0.5 or calc.seldom()\n"
         "def test_shuffled(): random.shuffle([1, 2])\ndef test_nothing(): random.seed\n"
     ),
-    "tests/test_z_depends.py": (
+    "also.py": "",
+    "tests/test_also.py": "import also\ndef test_1(): pass\n",
+    "tests/test_a_needs.py": (
         "import sys, calc\ndef test_other_file_is_loaded(): assert 'loaded' in sys.modules\n"
+        "def test_needed(): assert calc.needed() == 1\n"
+    ),
+    "tests/test_z_depends.py": (
+        "import sys, calc\ndef test_other_files_are_loaded(): assert {'also', 'loaded'} <= sys.modules.keys()\n"
         "def test_depended(): assert calc.depended() == 1\n"
     ),
 }  # fmt: skip
@@ -300,6 +310,8 @@ READERS = {"test_lines", "test_open", "test_loader", "test_text"}
 def test_all_files_but_one_run_alone(measured: Measured) -> None:
     apart = [group.name for group in measured.impact.groups if not group.separable]
     assert apart == ["tests/test_z_depends.py"]
+    needy = {group.name: group.needs for group in measured.impact.groups if group.needs}
+    assert needy == {"tests/test_a_needs.py": "tests/test_loads.py"}
     assert measured.impact.forks, measured.impact.why_not_forks
 
 
@@ -359,7 +371,7 @@ def test_what_a_test_imports_itself_affects_all_tests_of_the_file(measured: Meas
 @pytest.mark.slow
 def test_a_function_that_runs_at_load_affects_the_files_that_load_it(measured: Measured) -> None:
     found = measured.names("loaded.py", "    return 1\n", "    return 2\n", presume_loading=False)
-    assert set(found) == {"test_loads.py", "test_z_depends.py"}
+    assert set(found) == {"test_loads.py", "test_a_needs.py", "test_z_depends.py"}
     everyone = measured.names("calc.py", "{1: 2}", "{1: 3}", presume_loading=False)
     assert {"test_direct.py", "test_loads.py", "sub/deep/test_deep.py"} <= set(everyone), "a conftest loads it"
 
@@ -391,9 +403,19 @@ def test_processes_and_tracers_make_a_test_opaque(measured: Measured) -> None:
 @pytest.mark.slow
 def test_what_a_file_executes_that_does_not_run_alone_is_judged_by_the_whole_suite(measured: Measured) -> None:
     whole = measured.selected("calc.py", "def depended():\n    return 1", "def depended():\n    return 2").whole
-    assert whole.startswith("tests/test_z_depends.py does not run alone: tests/test_z_depends.py::test_other_file")
+    assert whole.startswith("tests/test_z_depends.py does not run alone: tests/test_z_depends.py::test_other_files")
     assert measured.selected("calc.py", "{1: 2}", "{1: 3}").whole, "what is loaded may be what it needs"
     assert not measured.selected("calc.py", "a + b", "a - b").whole
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_a_file_that_passes_with_another_one_loaded_is_run_so(measured: Measured) -> None:
+    found = measured.selected("calc.py", "def needed():\n    return 1", "def needed():\n    return 2")
+    assert not found.whole
+    assert "tests/test_a_needs.py::test_needed" in found.tests
+    assert "tests/test_loads.py" in found.nodes
+    assert not any(test.startswith("tests/test_loads.py") for test in found.tests), "loading it is enough"
 
 
 @pytest.mark.sandbox
