@@ -11,6 +11,8 @@ SHINGLE = 3
 """Words that are taken together."""
 PERMUTATIONS = 128
 """Of MinHash: similarities are right to some hundredths."""
+WITHOUT_SUBJECT = frozenset({"nothing", "bug_kind"})
+"""Styles of texts that are to say nothing of where the bug is or what it does: that two are equal is no sign."""
 _WORD = re.compile(r"\w+|[^\w\s]")
 _HEADER = re.compile(r"^(diff |index |--- |\+\+\+ |@@ |old mode|new mode|similarity |rename )", re.MULTILINE)
 
@@ -19,11 +21,14 @@ def check(tasks: Sequence[Facts], settings: GateSettings) -> Mapping[str, Findin
     """See `Gate`. Reasons: `fork`, `copied_file`, `same_bug`, `same_text`, `near_bug`, `near_text`, `copied_bug`.
 
     Of tasks that are alike, the one with the first id is kept. A bug is its patch without paths, line numbers and
-    indentation, so a file that was copied from another repository, or a fork's, has the same bugs: `copied_bug`.
+    indentation, so a file that was copied from another repository, or a fork's, has the same bugs: `copied_bug`. Texts
+    whose style is to say little are not compared.
     """
     found: dict[str, Finding] = dict(_copies(sorted(tasks)))
     for kind, text_of in (("bug", bug_of), ("text", statement_of)):
         kept = [task for task in sorted(tasks) if task.instance_id not in found]
+        if kind == "text":
+            kept = [task for task in kept if task.issue_style not in WITHOUT_SUBJECT]
         found |= _same(kept, kind, text_of)
         kept = [task for task in kept if task.instance_id not in found]
         found |= _near(kept, kind, text_of, threshold=settings.near)

@@ -51,6 +51,7 @@ class Facts(NamedTuple):
     problem_statement: str
     created_at: datetime
     """The commit's time."""
+    issue_style: str = ""
     path: str = ""
     source_hash: str | None = None
     roots: tuple[str, ...] = ()

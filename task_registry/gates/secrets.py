@@ -4,6 +4,7 @@ Its detectors that know a service's own form are used, and not those that guess 
 hashes and test data would be taken for secrets all the time.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
@@ -33,6 +34,13 @@ DETECTORS = (
     "TwilioKeyDetector",
 )
 
+_BASIC_AUTH = "Basic Auth Credentials"
+_HOST = re.compile(r"://[^\s/@]+@(\[[^\]\s]*\]|[\w.\-]*)")
+_NO_HOST = re.compile(
+    r"(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)\.?|127(?:\.\d+){3}|\[::1\]", re.IGNORECASE
+)
+"""Names that are nobody's (RFC 2606, RFC 6761), and the machine itself: no password is for them."""
+
 
 def check(tasks: Sequence[Facts], _settings: GateSettings) -> Mapping[str, Finding]:
     """See `Gate`. Reason: `secret`; the detail names the kind and never the secret."""
@@ -57,4 +65,5 @@ def _kinds(text: str) -> Iterator[str]:
 
     for line in text.splitlines():
         for secret in scan_line(line):
-            yield secret.type
+            if secret.type != _BASIC_AUTH or not all(map(_NO_HOST.fullmatch, _HOST.findall(line))):
+                yield secret.type

@@ -131,6 +131,14 @@ def test_of_equal_texts_the_first_is_kept() -> None:
     assert reasons(facts(1), facts(2, problem_statement=f" {text}\n\n")) == {2: "same_text"}
 
 
+@pytest.mark.parametrize("style", ["nothing", "bug_kind"])
+def test_texts_that_are_to_say_little_may_be_equal(style: str) -> None:
+    text = " ".join(f"word{number}" for number in range(200))
+    tasks = [facts(number + 1, problem_statement=text + end) for number, end in enumerate(("", "", " more"))]
+    assert reasons(*(task._replace(issue_style=style) for task in tasks)) == {}
+    assert reasons(*(task._replace(issue_style="files") for task in tasks)) == {2: "same_text", 3: "near_text"}
+
+
 def test_what_is_nearly_the_same_is_found_at_the_similarity_that_is_asked_for() -> None:
     words = [f"word{number}" for number in range(200)]
     text, near = " ".join(words), " ".join(["other", *words[1:]])
@@ -238,7 +246,9 @@ SECRETS = {
     "AKIA" + "IOSFODNN7EXAMPLE": "AWS Access Key",
     "ghp_" + "a1B2" * 9: "GitHub Token",
     "-----BEGIN RSA " + "PRIVATE KEY-----": "Private Key",
-    "https://me:" + "hunter2@host.example/": "Basic Auth Credentials",
+    "https://me:" + "hunter2@build.corp.net/": "Basic Auth Credentials",
+    "http://user:pass@example.com and https://me:" + "hunter2@build.corp.net/": "Basic Auth Credentials",
+    "https://me:" + "hunter2@example.com.corp.net/": "Basic Auth Credentials",
 }
 
 
@@ -256,6 +266,8 @@ def test_hashes_and_words_are_no_secrets() -> None:
         "password = 'hunter2'",
         "a token of 20 characters",
         "key: YWJjZGVmZ2hpamtsbW5vcA==",
+        "test_url[http://user:pass@example.com] and test_url[http://user.name:pass.word@example]",
+        "redis://:secret@localhost:6379/0, ftp://a:bcdef@127.0.0.1/ and http://a:bcdef@[::1]:80/",
     )
     assert secrets([facts(number, problem_statement=text) for number, text in enumerate(texts)], SETTINGS) == {}
 
