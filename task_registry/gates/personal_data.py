@@ -27,7 +27,8 @@ _NOBODY = re.compile(
 _NOWHERE = frozenset({
     "example", "test", "tests", "testing", "domain", "mydomain", "yourdomain", "host", "hostname", "server",
     "company", "mycompany", "yourcompany", "site", "mysite", "somewhere", "nowhere", "foo", "bar",
-    "baz", "foobar", "spam", "eggs", "acme", "a", "b", "c", "x", "y", "z", "abc", "xyz",
+    "baz", "foobar", "qux", "quux", "blah", "spam", "eggs", "acme", "iana", "iana-servers",
+    "a", "b", "c", "x", "y", "z", "abc", "xyz",
 })
 """Of a domain, the part that was registered: those that examples use."""
 _EXAMPLES = frozenset({

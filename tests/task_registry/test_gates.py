@@ -299,6 +299,7 @@ def test_personal_data_stays_out_wherever_it_stands_and_is_not_told(text: str) -
 NOBODYS = (
     "git clone git@github.com:mahmoud/boltons.git",
     "user@example.com, jane@example.org, a@b.com, foo@bar.com, you@yourdomain.com, x@test.co.uk",
+    "test_email_valid[a.little.lengthy.but.fine@a.iana-servers.net], test_email_valid[jos\\xe9@blah.com]",
     "noreply@github.com, 123+name@users.noreply.github.com, root@debian.org",
     "https://user@host.org/path and ssh://deploy@build.corp.net:22/x",
     "class A:\n    @property\n    @functools.cache\n    def b(self): return self.x@other.T",
