@@ -35,11 +35,13 @@ DETECTORS = (
 )
 
 _BASIC_AUTH = "Basic Auth Credentials"
-_HOST = re.compile(r"://[^\s/@]+@(\[[^\]\s]*\]|[\w.\-]*)")
+_HOST = re.compile(r"://[^\s/@]+@(\S*)")
 _NO_HOST = re.compile(
-    r"(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)\.?|127(?:\.\d+){3}|\[::1\]", re.IGNORECASE
+    r"(?:(?:[\w-]+\.)*(?:example(?:\.(?:com|net|org))?|localhost)|(?:[\w-]+\.)+(?:test|invalid)"
+    r"|127(?:\.\d+){3}|\[::1\])(?::\d+)?(?:[/?#'\")\]>][^@]*)?",
+    re.IGNORECASE,
 )
-"""Names that are nobody's (RFC 2606, RFC 6761), and the machine itself: no password is for them."""
+"""Names that are nobody's (RFC 2606, RFC 6761) and the machine itself, whole: no password is for them."""
 
 
 def check(tasks: Sequence[Facts], _settings: GateSettings) -> Mapping[str, Finding]:

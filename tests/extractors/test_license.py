@@ -113,10 +113,12 @@ def test_copyright_lines_of_licence_and_notice_files_are_kept_as_they_stand(tmp_
         NOTICE="© 2020 The Project\n(c) 2021 Others\nThis product includes software.\n",
         COPYING="# Copyright (c) 2013, Jane Doe <jane@doe.example>\n",
         LICENSES__BSD_dot_txt="Copyright (c) Somebody Else. All rights reserved.\n",
+        LICENCE="Copyright Steven Loria and contributors\n\nCopyright notices stay.\nCOPYRIGHT HOLDERS ARE NOT LIABLE\n",
         README="Copyright (c) 2001 Not Here\n",
     )
     assert attribution_of(files) == (
         "Copyright (c) 2013, Jane Doe <jane@doe.example>",
+        "Copyright Steven Loria and contributors",
         "Portions Copyright 2019 Größe | Co.",
         "Copyright (c) Somebody Else. All rights reserved.",
         "© 2020 The Project",

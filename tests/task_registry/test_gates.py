@@ -248,7 +248,19 @@ SECRETS = {
     "-----BEGIN RSA " + "PRIVATE KEY-----": "Private Key",
     "https://me:" + "hunter2@build.corp.net/": "Basic Auth Credentials",
     "http://user:pass@example.com and https://me:" + "hunter2@build.corp.net/": "Basic Auth Credentials",
-    "https://me:" + "hunter2@example.com.corp.net/": "Basic Auth Credentials",
+    **{
+        f"https://me:hunter2@{host}": "Basic Auth Credentials"
+        for host in (
+            "example.com.corp.net/",
+            "test{env}.corp.net",
+            "localhost$X.corp.net",
+            "localhost\\.corp\\.net",
+            "localhost,db.corp.net/x",
+            "example.com@real.corp.net/",
+            "example.com/?next=https://you:hunter3@real.corp.net/",
+            "test:5432/db",
+        )
+    },
 }
 
 
