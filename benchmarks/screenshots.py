@@ -1,10 +1,10 @@
-"""Make the pictures of a report in `docs/images` again, in headless Chromium.
+"""Make the pictures of a report, and of a card where there is one, in `docs/images` again, in headless Chromium.
 
     python -m benchmarks.screenshots DIR [--task INSTANCE_ID] [--out docs/images]
 
 The dataset or release in DIR is what is shown; its folder's name is on the pictures. Without --task, the page is that
-of the task of median complexity, which is on the overview too. The same dataset, browser and fonts give the same
-pictures.
+of the task of median complexity, which is on the overview too. The card is the folder's README.md, turned
+into HTML plainly. The same dataset, browser and fonts give the same pictures.
 """
 
 import argparse
@@ -20,6 +20,9 @@ from storage.layout import DatasetLayout
 
 SIZE = {"width": 1280, "height": 1000}
 _COLOURS = 128
+_STYLE = """body { font: 16px/1.5 "DejaVu Sans", sans-serif; margin: 2em; overflow-wrap: anywhere; } img { max-width: 49%; }
+table { border-collapse: collapse; } th, td { border: 1px solid #ccc; padding: .2em .8em; text-align: left; }
+pre { background: #f5f5f5; padding: 1em; overflow: hidden; }"""
 _ABOVE = 40
 """Points of what stands before a part that is shown, so that it is seen to be one."""
 
@@ -42,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             path = asked.out / f"report-{name}.png"
             path.write_bytes(_small(image))
             print(f"{path}: {path.stat().st_size:,} bytes")
+    card = asked.dataset / "README.md"
+    if card.is_file():
+        path = asked.out / "card.png"
+        path.write_bytes(_small(take_card(card)))
+        print(f"{path}: {path.stat().st_size:,} bytes")
 
 
 def take(site: Path, task: str) -> dict[str, bytes]:
@@ -60,6 +68,25 @@ def take(site: Path, task: str) -> dict[str, bytes]:
         shown = page.screenshot()
         browser.close()
     return {"overview": overview, "task": shown}
+
+
+def take_card(card: Path) -> bytes:
+    """The top of a card, without its YAML, as PNG."""
+    from markdown import markdown
+    from playwright.sync_api import sync_playwright
+
+    text = card.read_text(encoding="utf-8").split("\n---\n", 1)[-1]
+    body = markdown(text, extensions=["tables", "fenced_code"])
+    base = f'<base href="{card.resolve().as_uri()}">'
+    with sync_playwright() as player, tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch, "card.html")
+        made.write_text(f"<meta charset=utf-8>{base}<style>{_STYLE}</style>{body}", encoding="utf-8")
+        browser = player.chromium.launch(executable_path=shutil.which("chromium"))
+        page = browser.new_page(viewport=SIZE)
+        page.goto(made.as_uri())
+        image = page.screenshot()
+        browser.close()
+    return image
 
 
 def _small(image: bytes) -> bytes:

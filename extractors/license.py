@@ -18,7 +18,8 @@ _NOTICE = re.compile(r"notice(?:$|[^a-z])", re.IGNORECASE)
 _COPYRIGHT = re.compile(
     r"(?:[\s#*/;-]|portions |parts |all )*"
     r"(?:copyright\b(?=.*(?:(?:19|20)\d\d|\(c\)|©))|\(c\) ?(?=(?:19|20)\d\d)|©"
-    r"|copyright (?:by )?(?=(?-i:[A-Z][\w.'’-]*[a-z]))(?!(?:holder|owner|notice|licen[cs]|law|act\b|right|and\b))).*\w",
+    r"|copyright (?:by )?(?=(?-i:[A-Z][\w.'\u2019-]*[a-z]))"
+    r"(?!(?:holder|owner|notice|licen[cs]|law|act\b|right|and\b))).*\w",
     re.IGNORECASE,
 )
 _OF_THE_TEXT = re.compile(

@@ -164,11 +164,16 @@ class _Judgement:
                     self.select(presume_loading=False)
                     found = self.find()
             except _Contradicts as contradiction:
+                self.require_certain(self.selection.tests)
                 return self.incomplete(contradiction)
             except _OutOfMemory as undecided:
+                self.require_certain(self.selection.tests)
                 return self.out_of_memory(undecided)
             if isinstance(found, Verdict):
                 return self.proof(found, None)
+            self.require_certain(
+                test for test in self.selection.tests if found.outcomes.get(test) is not Outcome.PASSED
+            )
             failing = _broken(found, self.selection.tests)
             if any(_is_torn_down_badly(found, test) for test in failing):
                 raise Undecided("what breaks is taken down after the last test that uses it, which may be another one")
@@ -189,10 +194,8 @@ class _Judgement:
     def find(self) -> TestReport | Verdict:
         """The report of all affected tests; a verdict where one of them, or the process, does not end."""
         run = self.run(self.fast.finder, self.selection, scale=SUSPICION)
-        unsure = self.fast.index.needing_others(_broken(run.report, self.selection.tests))
-        if unsure:
-            raise Undecided(f"{unsure[0]} breaks, whose file needs another one")
         late = [test for test in self.selection.tests if run.report.outcomes.get(test) is Outcome.TIMED_OUT]
+        self.require_certain(late)
         for test in late:
             only = self.only([test])
             if self.run(self.fast.finder, only, scale=ALONE_LIMIT_FACTOR).report.timed_out:
@@ -215,6 +218,16 @@ class _Judgement:
         if left:
             raise Undecided(f"the bug leaves {min(left)} changed, which tests that do not execute it may see")
         return run.report
+
+    def require_certain(self, tests: Iterable[str]) -> None:
+        """See that none of these tests, which did not pass, is in a file that needs another one.
+
+        Raises:
+            Undecided: what it gives with that one alone may be something else than in the suite.
+        """
+        needing = self.fast.index.needing_others(tests)
+        if needing:
+            raise Undecided(f"{needing[0]} does not pass, and its file needs another one")
 
     def require_passing(self, tests: tuple[str, ...], *, scale: float) -> None:
         """See these tests pass on the clean tree, within their limits and without the others of the suite.

@@ -43,6 +43,17 @@ class TestGroup(Model):
     """Path of a file that has to be loaded too, where it is separable only so."""
 
 
+class Beyond(Model):
+    """What only the whole suite shows of files that run with another one loaded: not what becomes of a change there."""
+
+    lines: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Path to lines that their tests execute, or others of their tests."""
+    load_lines: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Path to lines that the loading of any file executes."""
+    opened: tuple[str, ...] = ()
+    """Files that are read as data, by their tests or by loading."""
+
+
 class ImpactMap(Model):
     """What every test of the clean tree depends on. Tests and groups are numbered in the order of the suite."""
 
@@ -64,6 +75,7 @@ class ImpactMap(Model):
     """CPU seconds by test: the longest that was seen."""
     draws: tuple[int, ...] = ()
     """Numbers of the tests that draw random numbers."""
+    beyond: Beyond = Beyond()
     left: tuple[str, ...] = ()
     """Names of what tests of the clean tree leave changed in their process: that is theirs to do."""
     forks: bool
@@ -170,6 +182,8 @@ class ImpactIndex:
             if self.impact.groups[group].together:
                 numbers.update(self._members[group])
         selection = self.selection(numbers)
+        if not selection.whole and self._is_beyond(change):
+            selection = selection._replace(whole="a file that needs another one may notice it")
         return selection._replace(presumes_loading=reach is not None)
 
     def groups_of(self, tests: Iterable[str]) -> list[int]:
@@ -195,6 +209,19 @@ class ImpactIndex:
         """
         is_all = len(selection.tests) == len(self.tests)
         return frozenset() if is_all else frozenset(names) - self._left
+
+    def _is_beyond(self, change: Change) -> bool:
+        """Whether a file that needs another one may notice it by what was seen of it in the whole suite alone."""
+        beyond = self.impact.beyond
+        bodies = dict(change.reach.bodies) if change.reach else {}
+        places = [*bodies.items(), (change.path, change.bodies), (change.path, change.load_lines)]
+        loads = {change.path, *(change.reach.loads if change.reach else ())} if change.at_load or change.reach else ()
+        return (
+            change.path in beyond.opened
+            or any(_touches(beyond.lines.get(path, ()), ranges) for path, ranges in places)
+            or _touches(beyond.load_lines.get(change.path, ()), change.bodies)
+            or any(path in beyond.load_lines for path in loads)
+        )
 
     def _runs_alone(self, number: int) -> bool:
         group = self.impact.groups[number]
@@ -263,6 +290,10 @@ class ImpactIndex:
 def _is_example(test: str) -> bool:
     """Whether a test is a text's example (`doctest`): its name has a module's in it, which no function's has."""
     return "." in test.partition("::")[2].partition("[")[0]
+
+
+def _touches(lines: Collection[int], ranges: Iterable[tuple[int, int]]) -> bool:
+    return any(first <= line <= last for first, last in ranges for line in lines)
 
 
 def _within(lines: Mapping[int, tuple[int, ...]], ranges: Iterable[tuple[int, int]]) -> set[int]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from schemas.errors import SandboxFailed
 from schemas.reports import Baseline, Outcome
 from validation.channel import SuiteRun
-from validation.impact import ImpactMap, TestGroup
+from validation.impact import Beyond, ImpactMap, TestGroup
 from validation.suite import OTHER_RANDOM_SEED, SuiteOptions
 from validation.validate import limited
 from validation.warm import Ground, WarmServer
@@ -52,7 +52,7 @@ def measure_impact(ground: Ground, baseline: Baseline, *, code_files: Sequence[s
     for test in sorted(baseline.passing):
         files.setdefault(test.split("::", 1)[0], []).append(test)
     measured = dict(zip(files, _measure_all(ground, baseline, files, code_files, workers), strict=True))
-    needy = [name for name, one in measured.items() if not one.runs]
+    needy = {name: one for name, one in measured.items() if not one.runs}
     if 0 < len(needy) <= MOST_NEEDY:
         with WarmServer(ground) as warm:
             others = [name for name in files if name not in needy]
@@ -60,8 +60,9 @@ def measure_impact(ground: Ground, baseline: Baseline, *, code_files: Sequence[s
                 needs = _needed_by(warm, baseline, name, files[name], others)
                 if needs:
                     measured[name] = _measure(warm, baseline, name, files[name], code_files, needs=needs)
-    inseparable = any(not one.runs for one in measured.values())
-    whole = _measure_whole(ground, baseline, code_files) if inseparable else ()
+    whole = _measure_whole(ground, baseline, code_files) if needy else ()
+    if not whole or any(run.traced is None or None in run.traced.opaque for run in whole):
+        measured |= needy
     return _Merge(baseline, files).merge(measured, whole)
 
 
@@ -202,6 +203,9 @@ class _Merge:
         self.cpu_s: dict[str, float] = {}
         self.draws: set[int] = set()
         self.left: set[str] = set()
+        self.beyond_lines: dict[str, set[int]] = {}
+        self.beyond_load_lines: dict[str, set[int]] = {}
+        self.beyond_opened: set[str] = set()
 
     def merge(self, measured: Mapping[str, _Measured], whole: Sequence[SuiteRun] = ()) -> ImpactMap:
         """The map; files that have no runs of their own are judged by those of the `whole` suite."""
@@ -214,6 +218,8 @@ class _Merge:
             one = measured[name]
             if one.runs:
                 self.take(number, tests, one.runs)
+                if one.needs:
+                    self.take_beyond(tests, one.runs, whole)
             else:
                 self.take_from_whole(number, tests, whole)
             groups.append(
@@ -239,6 +245,11 @@ class _Merge:
             cpu_s=dict(sorted(self.cpu_s.items())),
             draws=tuple(sorted(self.draws)),
             left=tuple(sorted(self.left)),
+            beyond=Beyond(
+                lines=_sorted(self.beyond_lines),
+                load_lines=_sorted(self.beyond_load_lines),
+                opened=tuple(sorted(self.beyond_opened)),
+            ),
             forks=last.forks,
             why_not_forks=last.why_not_forks,
         )
@@ -286,6 +297,23 @@ class _Merge:
             if why:
                 self.opaque.update(dict.fromkeys(everyone, why))
 
+    def take_beyond(self, tests: Sequence[str], runs: Sequence[SuiteRun], whole: Sequence[SuiteRun]) -> None:
+        """What a file depends on in the whole suite and not in its own runs, in which just one other was loaded."""
+        numbers = {test: self.numbers[test] for test in tests}
+        known = {(place, test) for run in runs for place, found in _lines_of(run, numbers).items() for test in found}
+        loaded = {place for run in runs for place in _loaded_lines(run)}
+        opened = {one for run in runs for one in _opened(run)}
+        for run in whole:
+            for (path, line), found in _lines_of(run, numbers).items():
+                if any(((path, line), test) not in known for test in found):
+                    self.beyond_lines.setdefault(path, set()).add(line)
+            for path, line in _loaded_lines(run) - loaded:
+                self.beyond_load_lines.setdefault(path, set()).add(line)
+            more = {(path, test) for path, test in _opened(run) if test is None or test in numbers} - opened
+            self.beyond_opened |= {path for path, _ in more}
+            assert run.traced is not None
+            self.opaque |= {numbers[test]: why for test, why in run.traced.opaque.items() if test in numbers}
+
     def take_opened(self, group: int, everyone: set[int], runs: Sequence[SuiteRun]) -> None:
         seen = [run.traced.opened for run in runs if run.traced is not None]
         for path in sorted({path for one in seen for path in one}):
@@ -317,6 +345,16 @@ def _lines_of(run: SuiteRun, numbers: Mapping[str, int]) -> dict[tuple[str, int]
             if known:
                 found[path, line] = known
     return found
+
+
+def _loaded_lines(run: SuiteRun) -> set[tuple[str, int]]:
+    assert run.coverage is not None
+    return {(path, line) for path, lines in run.coverage.import_lines.items() for line in lines}
+
+
+def _opened(run: SuiteRun) -> Iterator[tuple[str, str | None]]:
+    assert run.traced is not None
+    return ((path, test) for path, tests in run.traced.opened.items() for test in tests)
 
 
 def _sorted_lines(lines: Mapping[str, Mapping[int, set[int]]]) -> dict[str, dict[int, tuple[int, ...]]]:

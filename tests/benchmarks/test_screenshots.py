@@ -20,10 +20,12 @@ def test_every_picture_of_the_docs_is_made(
     write_dataset: Callable[[Path, TaskInstance], None],
 ) -> None:
     write_dataset(tmp_path / "tasks", make_task(1))
+    (tmp_path / "tasks" / "README.md").write_text("---\nlicense: mit\n---\n\n# Tasks\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
     main([str(tmp_path / "tasks"), "--out", str(tmp_path / "images")])
     made = {path.name for path in (tmp_path / "images").iterdir()}
     assert made == {path.name for path in (DOCS / "images").iterdir()}
-    assert made == set(re.findall(r"\(images/([^)]+)\)", (DOCS / "report.md").read_text()))
+    pages = (DOCS / name for name in ("report.md", "releases.md"))
+    assert made == {name for page in pages for name in re.findall(r"\(images/([^)]+)\)", page.read_text())}
     for name in made:
         path = tmp_path / "images" / name
         with Image.open(path) as image:

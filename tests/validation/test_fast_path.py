@@ -272,16 +272,25 @@ def test_what_is_unclear_is_undecided_and_its_runs_are_counted(case: str) -> Non
     assert str(caught.value).startswith(says)
 
 
-def test_what_breaks_in_a_file_that_needs_another_one_is_left_to_whole_suites() -> None:
+def test_what_does_not_pass_in_a_file_that_needs_another_one_is_left_to_whole_suites() -> None:
     needy = IMPACT.groups[0].model_copy(update={"needs": "t/b.py"})
     index = ImpactIndex(IMPACT.model_copy(update={"groups": (needy, IMPACT.groups[1])}))
-    for outcome in ("failed", "timed_out"):
+    for outcome in ("failed", "timed_out", "skipped"):
         both = path([run({A: "passed", B: outcome})])
         both.fast.index = index
-        with pytest.raises(Undecided, match=r"t/a\.py::b breaks, whose file needs another one"):
+        with pytest.raises(Undecided, match=r"t/a\.py::b does not pass, and its file needs another one"):
             both.prove()
         assert both.finder.asked[0].files == (A, B, "t/b.py")
         assert both.finder.asked[0].select == (A, B)
+    for unclear in ({"contradiction": "it lies"}, {"out_of_memory": True}):
+        both = path([run(FAILED, **unclear)], [run(FAILED, **unclear)])
+        both.fast.index = index
+        with pytest.raises(Undecided):
+            both.prove()
+    late = run({A: "missing", B: "missing", C: "timed_out"})
+    both = path([late, late])
+    both.fast.index = index
+    assert both.prove(ALL).verdict.reason is Rejection.TIMED_OUT, "what came after it was not run"
     both = path([run({A: "passed", B: "passed", C: "failed", D: "passed"})])
     both.fast.index = index
     both.confirmer.answers = [run({C: "failed", D: "passed"})]

@@ -9,7 +9,7 @@ from extractors.diff import make_patch
 from extractors.reach import Reach
 from schemas.reports import VerdictStatus
 from validation.fast_path import open_fast_path
-from validation.impact import Change, ImpactIndex, ImpactMap, Selection, TestGroup, read_change
+from validation.impact import Beyond, Change, ImpactIndex, ImpactMap, Selection, TestGroup, read_change
 from validation.impact_run import measure_impact
 from validation.validate import prove
 
@@ -53,6 +53,32 @@ def test_the_first_and_the_last_line_of_a_body_count_and_no_other() -> None:
 
 def test_a_body_that_runs_while_a_file_is_loaded_selects_all_tests_of_the_file() -> None:
     assert index(load_lines={"s.py": {4: (1,)}}).select(change("s.py", (4, 4))).tests == ("t/b.py::1", "t/b.py::2")
+
+
+BEYOND = {
+    "executed": (Beyond(lines={"s.py": (4,)}), change("s.py", (4, 4)), True),
+    "executed elsewhere": (Beyond(lines={"s.py": (4,), "o.py": (1,)}), change("s.py", (5, 9)), False),
+    "executed by loading": (Beyond(load_lines={"s.py": (4,)}), change("s.py", (3, 5)), True),
+    "loaded": (Beyond(load_lines={"s.py": (4,)}), change("s.py", load=((7, 7),)), True),
+    "loaded, and a body is changed": (Beyond(load_lines={"s.py": (4,)}), change("s.py", (7, 7)), False),
+    "read": (Beyond(opened=("s.py",)), change("s.py", (1, 1)), True),
+    "executes what sees it": (
+        Beyond(lines={"o.py": (5,)}),
+        Change("s.py", (), True, (), Reach({"o.py": ((5, 6),)}, frozenset(), frozenset())),
+        True,
+    ),
+    "loads what does something with it": (
+        Beyond(load_lines={"o.py": (5,)}),
+        Change("s.py", (), True, (), Reach({}, frozenset({"o.py"}), frozenset())),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+def test_what_only_the_whole_suite_shows_asks_for_it(case: str) -> None:
+    beyond, changed, whole = BEYOND[case]
+    assert bool(index(beyond=beyond).select(changed).whole) is whole
 
 
 SEEN_BY_TWO = Reach(bodies={"o.py": ((5, 6),), "t/b.py": ((1, 1),)}, loads=frozenset(), documented=frozenset())
@@ -258,6 +284,14 @@ FILES = {
         "def test_shuffled(): random.shuffle([1, 2])\ndef test_nothing(): random.seed\n"
     ),
     "also.py": "",
+    "reg.py": "REG = []\ndef register(function):\n    REG.append(function)\n    return function\n",
+    "alpha.py": "import reg\nLIMIT = 1\n@reg.register\ndef alpha(x):\n    return x + LIMIT\n",
+    "beta.py": "import reg\nLIMIT = 1\n@reg.register\ndef beta(x):\n    return x + LIMIT\n",
+    "tests/test_alpha.py": "import alpha\ndef test_1(): assert alpha.alpha(1) == 2\n",
+    "tests/test_beta.py": "import beta\ndef test_1(): assert beta.beta(1)\n",
+    "tests/test_registry.py": (
+        "import reg\ndef test_some(): assert reg.REG\ndef test_all(): assert all(one(1) == 2 for one in reg.REG)\n"
+    ),
     "tests/test_also.py": "import also\ndef test_1(): pass\n",
     "tests/test_a_needs.py": (
         "import sys, calc\ndef test_other_file_is_loaded(): assert 'loaded' in sys.modules\n"
@@ -311,7 +345,10 @@ def test_all_files_but_one_run_alone(measured: Measured) -> None:
     apart = [group.name for group in measured.impact.groups if not group.separable]
     assert apart == ["tests/test_z_depends.py"]
     needy = {group.name: group.needs for group in measured.impact.groups if group.needs}
-    assert needy == {"tests/test_a_needs.py": "tests/test_loads.py"}
+    assert needy == {
+        "tests/test_a_needs.py": "tests/test_loads.py",
+        "tests/test_registry.py": "tests/test_alpha.py",
+    }
     assert measured.impact.forks, measured.impact.why_not_forks
 
 
@@ -416,6 +453,21 @@ def test_a_file_that_passes_with_another_one_loaded_is_run_so(measured: Measured
     assert "tests/test_a_needs.py::test_needed" in found.tests
     assert "tests/test_loads.py" in found.nodes
     assert not any(test.startswith("tests/test_loads.py") for test in found.tests), "loading it is enough"
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_what_a_file_that_needs_another_one_sees_of_all_others_is_left_to_whole_suites(measured: Measured) -> None:
+    own = measured.selected("alpha.py", "x + LIMIT", "x - LIMIT")
+    assert not own.whole
+    assert "tests/test_registry.py::test_all" in own.tests
+    other = measured.selected("beta.py", "x + LIMIT", "x - LIMIT")
+    assert other.whole == "a file that needs another one may notice it"
+    beyond = measured.impact.beyond
+    assert beyond.lines["beta.py"] == (5,)
+    assert set(beyond.load_lines["beta.py"]) >= {1, 2}
+    assert "alpha.py" not in beyond.lines
+    assert "calc.py" not in beyond.load_lines
 
 
 @pytest.mark.sandbox
