@@ -20,7 +20,8 @@ from storage.layout import DatasetLayout
 
 SIZE = {"width": 1280, "height": 1000}
 _COLOURS = 128
-_STYLE = """body { font: 16px/1.5 "DejaVu Sans", sans-serif; margin: 2em; overflow-wrap: anywhere; } img { max-width: 49%; }
+_STYLE = """body { font: 16px/1.5 "DejaVu Sans", sans-serif; margin: 2em; overflow-wrap: anywhere; }
+img { max-width: 49%; }
 table { border-collapse: collapse; } th, td { border: 1px solid #ccc; padding: .2em .8em; text-align: left; }
 pre { background: #f5f5f5; padding: 1em; overflow: hidden; }"""
 _ABOVE = 40
