@@ -20,7 +20,9 @@ def test_every_picture_of_the_docs_is_made(
     write_dataset: Callable[[Path, TaskInstance], None],
 ) -> None:
     write_dataset(tmp_path / "tasks", make_task(1))
-    (tmp_path / "tasks" / "README.md").write_text("---\nlicense: mit\n---\n\n# Tasks\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+    (tmp_path / "tasks" / "README.md").write_text(
+        "---\nlicense: mit\n---\n\n# Tasks\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+    )
     main([str(tmp_path / "tasks"), "--out", str(tmp_path / "images")])
     made = {path.name for path in (tmp_path / "images").iterdir()}
     assert made == {path.name for path in (DOCS / "images").iterdir()}
