@@ -205,8 +205,9 @@ class Judging:
             listener().fact(f"The suite takes no warm sandbox, so every candidate takes whole runs of it: {error}")
             return _NO_IMPACT
         apart = [group for group in impact.groups if not group.separable]
+        needy = sum(bool(group.needs) for group in impact.groups)
         listener().fact(
-            f"{len(impact.groups)} test files, {len(apart)} of which do not run alone; {len(impact.opaque)} tests run "
+            f"{len(impact.groups)} test files, {len(apart)} of which do not run alone, {needy} with another one; {len(impact.opaque)} tests run "
             f"for every candidate; workers are {'forked' if impact.forks else f'started anew: {impact.why_not_forks}'}"
         )
         return impact.model_dump_json().encode()
