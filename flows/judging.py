@@ -204,11 +204,11 @@ class Judging:
                 raise
             listener().fact(f"The suite takes no warm sandbox, so every candidate takes whole runs of it: {error}")
             return _NO_IMPACT
-        apart = [group for group in impact.groups if not group.separable]
+        apart = sum(not group.separable for group in impact.groups)
         needy = sum(bool(group.needs) for group in impact.groups)
         listener().fact(
-            f"{len(impact.groups)} test files, {len(apart)} of which do not run alone, {needy} with another one; {len(impact.opaque)} tests run "
-            f"for every candidate; workers are {'forked' if impact.forks else f'started anew: {impact.why_not_forks}'}"
+            f"{len(impact.groups)} test files: {apart} do not run alone, {needy} do with another one loaded; "
+            f"{len(impact.opaque)} tests run for every candidate; workers are {'forked' if impact.forks else f'started anew: {impact.why_not_forks}'}"
         )
         return impact.model_dump_json().encode()
 
