@@ -187,6 +187,8 @@ def figures(dataset: Path, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "hours": round(seconds / 3600, 2),
         "tasks_an_hour": round(counts.tasks / seconds * 3600),
         "candidates_an_hour": round(candidates / seconds * 3600),
+        "hours_of_the_repositories": round(sum(run.seconds for run in counts.runs) / 3600, 2),
+        "ledger_mib": round(sum(path.stat().st_size for path in layout.ledger.parent.iterdir()) / 2**20),
         "shards_mib": round(sum(path.stat().st_size for path in shards) / 2**20, 1),
         "failed": sorted({run["message"] for run in runs[-1:] if run["state"] != "Completed"}),
         "runs": runs,

@@ -3,8 +3,8 @@
     python -m benchmarks.screenshots DIR [--task INSTANCE_ID] [--out docs/images]
 
 The dataset or release in DIR is what is shown; its folder's name is on the pictures. Without --task, the page is that
-of the task of median complexity, which is on the overview too. The card is the folder's README.md, turned
-into HTML plainly. The same dataset, browser and fonts give the same pictures.
+of the task of median complexity, which is on the overview too. The card is the folder's README.md,
+turned into HTML plainly. The same dataset, browser and fonts give the same pictures.
 """
 
 import argparse

@@ -52,17 +52,17 @@ def measure_impact(ground: Ground, baseline: Baseline, *, code_files: Sequence[s
     for test in sorted(baseline.passing):
         files.setdefault(test.split("::", 1)[0], []).append(test)
     measured = dict(zip(files, _measure_all(ground, baseline, files, code_files, workers), strict=True))
-    needy = {name: one for name, one in measured.items() if not one.runs}
-    if 0 < len(needy) <= MOST_NEEDY:
+    needy = [name for name, one in measured.items() if not one.runs]
+    whole = _measure_whole(ground, baseline, code_files) if needy else ()
+    is_seen = bool(whole) and all(run.traced is not None and None not in run.traced.opaque for run in whole)
+    if is_seen and len(needy) <= MOST_NEEDY:
         with WarmServer(ground) as warm:
             others = [name for name in files if name not in needy]
             for name in needy:
                 needs = _needed_by(warm, baseline, name, files[name], others)
-                if needs:
-                    measured[name] = _measure(warm, baseline, name, files[name], code_files, needs=needs)
-    whole = _measure_whole(ground, baseline, code_files) if needy else ()
-    if not whole or any(run.traced is None or None in run.traced.opaque for run in whole):
-        measured |= needy
+                again = _measure(warm, baseline, name, files[name], code_files, needs=needs) if needs else None
+                if again and again.runs:
+                    measured[name] = again
     return _Merge(baseline, files).merge(measured, whole)
 
 
