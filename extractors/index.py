@@ -16,9 +16,9 @@ from typing import NamedTuple
 import tree_sitter
 
 from extractors.call_graph import CallGraph, Entry, FunctionRef, distance
-from extractors.syntax import Symbol, definitions_in, language_of, parse, syntax_of
+from extractors.syntax import Definition, Symbol, definitions_in, language_of, parse, syntax_of
 from schemas.code import EntityKind, Span
-from schemas.repo import RepoProfile
+from schemas.repo import Language, RepoProfile
 from schemas.reports import CoverageMap
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -28,6 +28,18 @@ _SHORT_DECORATOR_LINES = 12
 """Decorators up to this length are shown with a test's source; longer ones are tables of parameters."""
 
 
+class _Parsed:
+    """A file's tree, and its definitions once they are asked for."""
+
+    def __init__(self, tree: tree_sitter.Tree, language: Language) -> None:
+        self.tree = tree
+        self._language = language
+
+    @cached_property
+    def definitions(self) -> tuple[Definition, ...]:
+        return definitions_in(self.tree, self._language)
+
+
 class _Outline(NamedTuple):
     symbols: tuple[Symbol, ...]
     bodies: tuple[int, ...]
@@ -35,14 +47,14 @@ class _Outline(NamedTuple):
 
 
 class RepoIndex:
-    """The code of one clean tree; files are parsed when first asked for, and trees are not kept."""
+    """The code of one clean tree; files are parsed when first asked for, and few trees are kept."""
 
     def __init__(self, tree: Path, profile: RepoProfile, coverage: CoverageMap) -> None:
         self.profile = profile
         self._root = tree
         self._coverage = coverage
         self._outlines: dict[str, _Outline] = {}
-        self._trees: OrderedDict[str, tree_sitter.Tree | None] = OrderedDict()
+        self._trees: OrderedDict[str, _Parsed | None] = OrderedDict()
         self._executed: dict[str, dict[str, int]] = {}
 
     @property
@@ -76,22 +88,8 @@ class RepoIndex:
 
     def tree(self, path: str) -> tree_sitter.Tree | None:
         """The parsed file; `None` where it is missing, too large or of no language that can be parsed."""
-        if path in self._trees:
-            self._trees.move_to_end(path)
-            return self._trees[path]
-        language = language_of(path)
-        parsed = None
-        if language is not None:
-            try:
-                parsed = parse(self.source(path), language)
-            except FileNotFoundError:
-                parsed = None
-        self._trees[path] = parsed
-        if len(self._trees) > _KEPT_TREES:
-            self._trees.popitem(last=False)
-        if path not in self._outlines:
-            self._outlines[path] = _outline(path, parsed)
-        return parsed
+        parsed = self._parsed(path)
+        return parsed.tree if parsed is not None else None
 
     def definitions(self, path: str) -> tuple[Symbol, ...]:
         """Functions, methods and classes of a file in source order; empty for one that cannot be parsed."""
@@ -114,18 +112,14 @@ class RepoIndex:
         entry = self._entry(test_id)
         if entry is None:
             return ""
-        tree = self.tree(entry.symbol.path)
-        found = [item for item in self.definitions(entry.symbol.path) if item.name == entry.symbol.name]
-        language = language_of(entry.symbol.path)
-        if tree is None or language is None:
+        parsed = self._parsed(entry.symbol.path)
+        if parsed is None:
             return ""
-        node = tree.root_node
-        if found:
-            named = [item for item in definitions_in(tree, language) if item.name == entry.symbol.name]
-            node = named[-1].node
-        elif entry.symbol.name:
+        found = [item for item in parsed.definitions if item.name == entry.symbol.name]
+        if not found and entry.symbol.name:
             return ""
-        return _test_text(self.source(entry.symbol.path), node, found[-1].span if found else None, entry)
+        node, span = (found[-1].node, found[-1].span) if found else (parsed.tree.root_node, None)
+        return _test_text(self.source(entry.symbol.path), node, span, entry)
 
     def functions_executed_by(self, test_id: str) -> tuple[FunctionRef, ...]:
         """The functions whose own lines a test executes, by path and then in source order."""
@@ -154,6 +148,24 @@ class RepoIndex:
         targets = {FunctionRef(path, name) for name in symbols if name}
         lengths = [self._distance(self._graph, test, targets) for test in sorted(set(tests))] if targets else []
         return min((length for length in lengths if length is not None), default=None)
+
+    def _parsed(self, path: str) -> _Parsed | None:
+        if path in self._trees:
+            self._trees.move_to_end(path)
+            return self._trees[path]
+        language = language_of(path)
+        parsed = None
+        if language is not None:
+            try:
+                parsed = _Parsed(parse(self.source(path), language), language)
+            except FileNotFoundError:
+                parsed = None
+        self._trees[path] = parsed
+        if len(self._trees) > _KEPT_TREES:
+            self._trees.popitem(last=False)
+        if path not in self._outlines:
+            self._outlines[path] = _outline(parsed, language)
+        return parsed
 
     def _distance(self, graph: CallGraph, test: str, targets: Collection[FunctionRef]) -> int | None:
         entry = graph.entry(test)
@@ -208,11 +220,10 @@ class RepoIndex:
         return self._executed[path]
 
 
-def _outline(path: str, tree: tree_sitter.Tree | None) -> _Outline:
-    language = language_of(path)
-    if tree is None or language is None:
+def _outline(parsed: _Parsed | None, language: Language | None) -> _Outline:
+    if parsed is None or language is None:
         return _Outline((), ())
-    found = definitions_in(tree, language)
+    found = parsed.definitions
     bodies = (item.node.child_by_field_name(syntax_of(language).body_field) for item in found)
     return _Outline(
         symbols=tuple(Symbol(item.name, item.kind, item.span) for item in found),
