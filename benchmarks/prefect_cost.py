@@ -29,10 +29,10 @@ settings = IngestSettings(source=source, out=Path(out), sandbox="local", max_tas
                           workers=2, cache_dir=Path(cache))
 if __name__ == "__main__":
     with Pipeline(settings) as pipeline:
-        pipeline.acquire(); pipeline.prepare(); pipeline.synthesize()
+        pipeline.acquire(); pipeline.prepare(); pipeline.synthesize(); pipeline.measure_impact()
         with ThreadPoolExecutor(2) as pool:
-            for batches in pipeline.waves():
-                list(pool.map(pipeline.validate, batches))
+            for wave in pipeline.waves():
+                list(pool.map(pipeline.validate, [wave] * 2))
         pipeline.write()
 """
 

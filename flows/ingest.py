@@ -1,5 +1,6 @@
 """The Prefect flow that ingests one repository: a task by stage, and task runs that carry batches of validations."""
 
+import concurrent.futures
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,6 @@ from typing import Any, Protocol
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
@@ -19,6 +19,8 @@ from flows.judging import Wave
 from flows.pipeline import IngestResult, Pipeline
 from flows.settings import IngestSettings
 from schemas.errors import GymforgeError, Unfinished
+
+_POLL_S = 0.2
 
 
 def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -123,7 +125,10 @@ class Threads:
         """See `Crew.judge`."""
         work = partial(self._pipeline.validate, wave)
         futures = [self._runner.submit(validate, {"work": work}) for _ in range(min(self.size, len(wave)))]
-        wait(list[PrefectFuture[object]](futures))
+        judging = {future.wrapped_future for future in futures}
+        while judging:
+            judging = concurrent.futures.wait(judging, timeout=_POLL_S).not_done
+            self._pipeline.count()
         for future in futures:
             future.result()
 

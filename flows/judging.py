@@ -1,8 +1,10 @@
 """How the candidates of one repository are judged: in which order, by which way, and when that is no longer trusted."""
 
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from itertools import islice
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -11,6 +13,7 @@ from flows.progress import listener
 from schemas.code import Candidate
 from schemas.errors import SandboxFailed
 from schemas.manifest import FastPathAudit
+from schemas.reports import VerdictStatus
 from storage.ledger import Ledger
 from validation.impact import Change, ImpactIndex, ImpactMap
 from validation.impact_run import measure_impact
@@ -23,24 +26,61 @@ _NO_IMPACT = b"null"
 
 
 class Wave:
-    """Positions of candidates that all workers take from."""
+    """Positions of candidates that all workers take from: no more at a time than could all be needed, or than work.
 
-    def __init__(self, positions: Sequence[int]) -> None:
+    `room`: how many of them may still be accepted; `None` for all.
+    """
+
+    def __init__(self, positions: Sequence[int], *, room: int | None = None, workers: int = 1) -> None:
         self._waiting = deque(positions)
+        self._room = room
+        self._workers = workers
+        self._taken: set[int] = set()
+        self._changed = threading.Condition()
+        self.closed = False
+        """Whether no more of it is wanted."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self) -> int | None:
-        """The next position; `None` when there is none."""
-        try:
-            return self._waiting.popleft()
-        except IndexError:
+    def take(self, *, wait: bool = True) -> int | None:
+        """The next position; `None` when there is none, or none that can be needed.
+
+        Where it depends on those that are being judged whether more are needed, `wait` for them or give `None`.
+        """
+        with self._changed:
+            while self._waiting and not self.closed and (self._room is None or self._room > 0):
+                if self._room is None or len(self._taken) < max(self._workers, self._room):
+                    position = self._waiting.popleft()
+                    self._taken.add(position)
+                    return position
+                if not wait:
+                    return None
+                self._changed.wait()
             return None
 
     def put_back(self, position: int) -> None:
         """Have it taken again, before all others: something other than its code kept it from being judged."""
-        self._waiting.appendleft(position)
+        with self._changed:
+            self._taken.discard(position)
+            self._waiting.appendleft(position)
+            self._changed.notify_all()
+
+    def judged(self, position: int, *, accepted: bool) -> None:
+        """Have another taken in its place, unless it was accepted."""
+        with self._changed:
+            if position not in self._taken:
+                return
+            self._taken.remove(position)
+            if self._room is not None and accepted:
+                self._room -= 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Give nothing more."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
 
 
 class Case(NamedTuple):
@@ -70,6 +110,8 @@ class Judging:
         sure = min(len(case.ids), case.cap or len(case.ids))
         self._audited = audited_ids(case.ids, seed=case.brief.seed, judged_at_least=sure)
         self._distrusted: FastPathAudit | None = None
+        self._disagreement: FastPathAudit | None = None
+        """An audit's, from when it is counted until candidates are judged anew."""
         self._stack = ExitStack()
         self._audits: list[Audit] = []
         self._ways: Counter[str] = Counter()
@@ -119,12 +161,25 @@ class Judging:
             self._tell_distrust(self._distrusted)
         self._set_up(impact)
 
-    def scheduled(self, positions: Sequence[int]) -> Wave:
-        """Those without a verdict: candidates of a file together, what takes longest first."""
-        waiting = [position for position in positions if self._ledger.verdict(self._key(position)) is None]
+    def scheduled(self, positions: Sequence[int], *, wanted: int | None, workers: int) -> Wave:
+        """Those without a verdict: candidates of a file together, what takes longest first.
+
+        Of these, where no more than `wanted` may be accepted, as many as will be needed for sure; then one by one.
+        """
+        waiting, room = [], wanted
+        for position in positions:
+            proof = self.verdict(position)
+            if proof is None:
+                waiting.append(position)
+            elif room is not None and proof.verdict.status is VerdictStatus.ACCEPTED:
+                room -= 1
+        first = self._ordered(list(islice(waiting, None if room is None else max(workers, room))))
+        return Wave((*first, *waiting[len(first) :]), room=room, workers=workers)
+
+    def _ordered(self, waiting: Sequence[int]) -> Sequence[int]:
         impact = self._bench.impact
         if impact is None:
-            return Wave(waiting)
+            return waiting
         cost_s = {position: self._expected_s(impact, position) for position in waiting}
         by_file: dict[str, float] = {}
         for position in waiting:
@@ -135,7 +190,7 @@ class Judging:
             path = self._case.candidates[position].entity.path
             return -by_file[path], path, -cost_s[position], position
 
-        return Wave(sorted(waiting, key=order))
+        return sorted(waiting, key=order)
 
     def job(self, position: int) -> Job:
         """What a bench has to know of a candidate."""
@@ -155,32 +210,36 @@ class Judging:
         """Keep what was found about a candidate; `False` and no change where it has a verdict."""
         return self._ledger.record_verdict(self._key(position), proof.model_dump_json(), executions=proof.executions)
 
-    def count(self, position: int) -> Proof | None:
-        """The verdict of a judged candidate, which counts from now on; `None` where an audit in it disagrees.
-
-        Then nothing counts that was judged so far: begin again with the first candidate.
-        """
+    def verdict(self, position: int) -> Proof | None:
+        """What was found about a candidate, by the way in which they are judged now; `None` before it is judged."""
         payload = self._ledger.verdict(self._key(position))
-        assert payload is not None, "a wave is counted after all of its candidates are judged"
-        proof = Proof.model_validate_json(payload)
+        return None if payload is None else Proof.model_validate_json(payload)
+
+    def count(self, position: int, proof: Proof) -> None:
+        """Have a candidate's verdict count from now on; see then whether an audit in it `disagrees`."""
         self._ways[_way(proof)] += 1
         if proof.audit is None:
-            return proof
+            return
         self._audits.append(proof.audit)
-        if not proof.audit.difference:
-            return proof
-        found = FastPathAudit(
-            audited=len(self._audits),
-            disagreements=1,
-            detail=f"{self._case.ids[position]}: {proof.audit.difference}",
-        )
+        if proof.audit.difference:
+            detail = f"{self._case.ids[position]}: {proof.audit.difference}"
+            self._disagreement = FastPathAudit(audited=len(self._audits), disagreements=1, detail=detail)
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether nothing counts that was judged so far, for an audit disagrees: go on with `begin_anew`."""
+        return self._disagreement is not None
+
+    def begin_anew(self) -> None:
+        """Judge by whole suites from now on; nobody may be judging."""
+        found, self._disagreement = self._disagreement, None
+        assert found is not None, "there is a reason"
         self._ledger.put_stage("distrusted", found.model_dump_json())
         self._distrusted = found
         self._tell_distrust(found)
         self._set_up(None)
         self._audits.clear()
         self._ways.clear()
-        return None
 
     def _set_up(self, impact: ImpactMap | None) -> None:
         """Judge by this impact from now on."""

@@ -99,6 +99,7 @@ class Pipeline:
         self._texts: set[str] = set()
         self._rejected: list[RejectedCandidate] = []
         self._position = 0
+        self._wave = Wave(())
         self._workers = settings.workers
 
     def __enter__(self) -> Self:
@@ -248,24 +249,20 @@ class Pipeline:
     def waves(self, *, workers: int | None = None) -> Iterator[Wave]:
         """Candidates still to be judged, for all workers to take from; as many workers as the settings say, or these.
 
-        The next wave is asked for when the one before is judged and assembled; a cap on tasks ends the waves.
+        The next wave is asked for when nobody judges any more; a cap on tasks ends the waves.
         """
         self._workers = workers = workers or self.settings.workers
-        cap, count = self.settings.max_tasks, len(self._ids)
-        while self._position < count and not self.stopping.is_set():
-            size = WAVE_PER_WORKER[self._judging.fast_path] * workers
-            if cap is not None:
-                if len(self._tasks) >= cap:
-                    return
-                size = min(size, max(workers, cap - len(self._tasks)))  # no more than could all be needed
-            wave = range(self._position, min(count, self._position + size))
+        while self._to_do and not self.stopping.is_set():
+            cap, size = self.settings.max_tasks, WAVE_PER_WORKER[self._judging.fast_path] * workers
+            wanted = None if cap is None else cap - len(self._tasks)
+            positions = range(self._position, min(len(self._ids), self._position + size))
+            self._wave = self._judging.scheduled(positions, wanted=wanted, workers=workers)
             with self._timed("validate"):
-                yield self._judging.scheduled(wave)
-            if self.stopping.is_set():
-                return
-            if self._assemble(wave):
-                self._position = wave.stop
-            else:
+                yield self._wave
+            with self._timed("assemble"):
+                self.count()
+            if self._judging.disagrees:
+                self._judging.begin_anew()
                 self._tasks, self._rejected, self._position = [], [], 0
                 self._accepted.clear()
                 self._texts.clear()
@@ -277,13 +274,15 @@ class Pipeline:
             position = wave.take()
             if position is None:
                 break
+            if self.stopping.is_set():
+                wave.put_back(position)
+                break
             try:
-                proof = self._judging.judge(position)
+                new = self.keep(position, self._judging.judge(position))
             except BaseException:
                 wave.put_back(position)
                 raise
             ran += 1
-            new = self.keep(position, proof)
             assert new, "a finished validation is never repeated"
         return ran
 
@@ -299,9 +298,32 @@ class Pipeline:
     def keep(self, position: int, proof: Proof) -> bool:
         """Keep a candidate's verdict; `False` and no change where it has one."""
         new = self._judging.keep(position, proof)
-        if new and (self.settings.max_tasks is None or proof.verdict.status is VerdictStatus.ACCEPTED):
+        accepted = proof.verdict.status is VerdictStatus.ACCEPTED
+        if new and (self.settings.max_tasks is None or accepted):
             listener().advance(note=self.synthesized.candidates[position].strategy)
+        self._wave.judged(position, accepted=accepted)
         return new
+
+    def count(self) -> None:
+        """Make rows of what is judged, in candidate order, up to the first that is not; others may judge meanwhile.
+
+        For the thread that asks for waves. What lies behind the cap on tasks counts nowhere.
+        """
+        while self._to_do and not self.stopping.is_set() and not self._judging.disagrees:
+            proof = self._judging.verdict(self._position)
+            if proof is None:
+                return
+            self._judging.count(self._position, proof)
+            if not self._judging.disagrees:
+                self._assemble(self._position, proof)
+                self._position += 1
+        self._wave.close()
+
+    @property
+    def _to_do(self) -> bool:
+        """Whether there are more candidates and the cap leaves room for tasks."""
+        cap = self.settings.max_tasks
+        return self._position < len(self._ids) and (cap is None or len(self._tasks) < cap)
 
     def write(self) -> IngestResult:
         """Write the shards, then the manifest. The same inputs give the same bytes.
@@ -403,40 +425,29 @@ class Pipeline:
             dependency_mode=self.prepared.environment.dependency_mode,
         )
 
-    def _assemble(self, wave: Sequence[int]) -> bool:
-        """Make rows of a judged wave, in candidate order, until the cap; what lies behind the cap counts nowhere.
-
-        False where an audit disagrees with the fast path: then nothing of it counts.
-        """
-        with self._timed("assemble"):
-            for position in wave:
-                if self.settings.max_tasks is not None and len(self._tasks) >= self.settings.max_tasks:
-                    return True
-                proof = self._judging.count(position)
-                if proof is None:
-                    return False
-                candidate = self.synthesized.candidates[position]
-                if proof.verdict.status is VerdictStatus.ACCEPTED:
-                    made = assemble(
-                        candidate,
-                        proof,
-                        instance_id=self._ids[position],
-                        ground=self.ground,
-                        taken=self._texts,
-                        fast_path=self._judging.fast_path,
-                    )
-                    if isinstance(made, TaskInstance):
-                        self._keep(made)
-                        continue
-                    why, stage = made, "finish"
-                else:
-                    reason = proof.verdict.reason
-                    assert reason is not None, "a rejected verdict has a reason"
-                    why, stage = NotATask(reason, proof.verdict.detail), "validation"
-                self._rejected.append(
-                    rejected_row(self.checkout.ref, candidate, candidate_id=self._ids[position], stage=stage, why=why)
-                )
-        return True
+    def _assemble(self, position: int, proof: Proof) -> None:
+        """Make a row of a judged candidate."""
+        candidate = self.synthesized.candidates[position]
+        if proof.verdict.status is VerdictStatus.ACCEPTED:
+            made = assemble(
+                candidate,
+                proof,
+                instance_id=self._ids[position],
+                ground=self.ground,
+                taken=self._texts,
+                fast_path=self._judging.fast_path,
+            )
+            if isinstance(made, TaskInstance):
+                self._keep(made)
+                return
+            why, stage = made, "finish"
+        else:
+            reason = proof.verdict.reason
+            assert reason is not None, "a rejected verdict has a reason"
+            why, stage = NotATask(reason, proof.verdict.detail), "validation"
+        self._rejected.append(
+            rejected_row(self.checkout.ref, candidate, candidate_id=self._ids[position], stage=stage, why=why)
+        )
 
     def _keep(self, task: TaskInstance) -> None:
         self._tasks.append(zlib.compress(task.model_dump_json().encode(), level=1))

@@ -132,22 +132,18 @@ class Cluster:
         Raises:
             GymforgeError: a node cannot judge; what is finished is kept.
         """
-        import ray
-
         pipeline = self._pipeline
         desk, handed = self._set_up(pipeline.brief)
-        jobs = []
-        while (position := wave.take()) is not None:
-            jobs.append(pipeline.job(position))
-        ray.get(desk.add.remote(jobs))
-        state = ray.get(desk.collect.remote())
-        while state.open:
-            if pipeline.stopping.is_set():
+        self._give(wave, desk)
+        while (state := self._collect(desk)).open or self._give(wave, desk):
+            if pipeline.stopping.is_set() or wave.closed:
                 self.close()
                 return
             for _ in range(min(state.waiting, self.size - len(self._hired)) if state.waiting else 0):
                 self._hire(handed, desk)
-            state = self._turn(desk)
+            pipeline.count()
+            self._dismiss(desk)
+            self._give(wave, desk)
 
     def close(self) -> None:
         """Give nothing more to the workers, wait for them to end, and keep what they still find."""
@@ -161,7 +157,8 @@ class Cluster:
                 ray.cancel(hired.future.wrapped_future)
                 self._hired.remove(hired)
         while self._hired:
-            self._turn(self._desk)
+            self._dismiss(self._desk)
+            self._collect(self._desk)
         ray.kill(self._desk)
         self._desk = None
 
@@ -180,11 +177,21 @@ class Cluster:
             self._desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
         return self._desk, handed
 
-    def _turn(self, desk: Any) -> Collected:
-        """Wait a moment, and keep what was found; returns how things stand."""
+    def _give(self, wave: Wave, desk: Any) -> bool:
+        """Lay all on the desk that the wave gives now; whether there was anything."""
         import ray
 
-        self._dismiss(desk)
+        jobs = []
+        while (position := wave.take(wait=False)) is not None:
+            jobs.append(self._pipeline.job(position))
+        if jobs:
+            ray.get(desk.add.remote(jobs))
+        return bool(jobs)
+
+    def _collect(self, desk: Any) -> Collected:
+        """Keep what was found; returns how things stand."""
+        import ray
+
         state: Collected = ray.get(desk.collect.remote())
         for position, packed in state.found:
             self._pipeline.keep(position, Proof.model_validate_json(zlib.decompress(packed)))

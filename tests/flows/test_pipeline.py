@@ -153,6 +153,30 @@ def test_a_stopped_run_goes_on_without_repeating_a_validation(
     assert result.executions == sum_of_executions(tmp_path / "out")
 
 
+def test_rows_are_made_while_others_are_judged_and_the_cap_ends_it(
+    ingested: IngestResult, sample_settings: Settings, tmp_path: Path
+) -> None:
+    made: list[int] = []
+    with Pipeline(sample_settings(tmp_path / "out", workers=1)) as pipeline:
+        pipeline.acquire()
+        pipeline.prepare()
+        pipeline.synthesize()
+        pipeline.measure_impact()
+        for number, wave in enumerate(pipeline.waves()):
+            assert number == 0, "nobody waits for the last of a wave"
+            while len(wave):
+                one = Wave([position] if (position := wave.take()) is not None else [])
+                if not pipeline.validate(one):
+                    break
+                pipeline.count()
+                made.append(len(pipeline._tasks))
+        pipeline.write()
+    assert made[-1] == 4
+    assert sorted(made) == made
+    assert 1 in made, "the first was made before the last was judged"
+    assert fingerprints(tmp_path / "out") == fingerprints(ingested.out)
+
+
 def sum_of_executions(out: Path) -> int:
     """The ledger refuses a second verdict of a candidate, so its sum is what was really needed."""
     path = next(out.glob("ledger/*.sqlite"))
