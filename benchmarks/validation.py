@@ -11,7 +11,8 @@ the confirmation of what is accepted, the start of sandboxes, and whole suites f
 
 `--truth N` judges the first N by whole suites in fresh containers and stock pytest's JUnit report, and compares. Where
 the truth has a test that takes longer than the product allows and the product says `timed_out`, that is listed apart,
-as `over_limit`. With `--no-anchors` nothing else is compared. The last line of `--json` is the object with all figures.
+as `over_limit`. `--anchors` names what else is compared: both, one, or with no name none. The last line of
+`--json` is the object with all figures.
 """
 
 import argparse
@@ -47,6 +48,7 @@ from validation.sandbox.protocol import Limits
 from validation.validate import Proof, Suite
 from validation.warm import Ground
 
+ANCHORS = {"swesmith": swesmith, "fresh": fresh}
 ANCHOR_CANDIDATES = 20
 _SAMPLE_MEMORY_S = 0.5
 
@@ -113,7 +115,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=truth.AGAIN_FACTOR,
         help="truth: a suite over its limit is run again with this many times the limit; 1 for not at all",
     )
-    parser.add_argument("--no-anchors", action="store_true")
+    parser.add_argument("--anchors", nargs="*", choices=ANCHORS, default=list(ANCHORS))
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(arguments)
@@ -157,8 +159,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         "rounds_agree": all(_verdicts(one) == _verdicts(last) for one in rounds),
         "shared_s": {**subject.shared_s, "impact": round(impact_s, 1)},
     }
-    if not options.no_anchors:
-        found |= against_anchors(subject, options, float(statistics.median(per)))
+    found |= against_anchors(subject, options, float(statistics.median(per)))
     found |= against_truth(subject, options, last)
     return found
 
@@ -255,8 +256,8 @@ def against_anchors(subject: Subject, options: argparse.Namespace, seconds: floa
     """Ratios of seconds a candidate; what an anchor has not measured yet, it measures now."""
     asked = {"size": min(ANCHOR_CANDIDATES, len(subject.ids)), "seed": options.seed, "workers": options.workers}
     found: dict[str, object] = {}
-    for name, anchor in (("swesmith", swesmith), ("fresh", fresh)):
-        figures = anchor.measure(subject, **asked, tell=tell)
+    for name in options.anchors:
+        figures = ANCHORS[name].measure(subject, **asked, tell=tell)
         found[f"ratio_{name}"] = round(figures.seconds_per_candidate / seconds, 1)
         found[f"{name}_s"] = figures.seconds_per_candidate
         found[f"{name}_load"] = figures.mean_load
