@@ -125,12 +125,16 @@ class Threads:
         """See `Crew.judge`."""
         work = partial(self._pipeline.validate, wave)
         futures = [self._runner.submit(validate, {"work": work}) for _ in range(min(self.size, len(wave)))]
-        judging = {future.wrapped_future for future in futures}
-        while judging:
-            judging = concurrent.futures.wait(judging, timeout=_POLL_S).not_done
-            self._pipeline.count()
-        for future in futures:
-            future.result()
+        try:
+            while futures:
+                concurrent.futures.wait([future.wrapped_future for future in futures], timeout=_POLL_S)
+                for future in [one for one in futures if one.wrapped_future.done()]:
+                    future.result()
+                    futures.remove(future)
+                self._pipeline.count(for_s=_POLL_S)
+        except BaseException:
+            wave.close()  # the others end after the candidate that they are at
+            raise
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """How the candidates of one repository are judged: in which order, by which way, and when that is no longer trusted."""
 
 import threading
+from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from itertools import islice
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -23,64 +23,60 @@ from validation.validate import Audit, Proof
 from validation.warm import Ground
 
 _NO_IMPACT = b"null"
+_BLOCK_PER_WORKER = 16
 
 
 class Wave:
-    """Positions of candidates that all workers take from: no more at a time than could all be needed, or than work.
+    """Positions of candidates that all workers take from.
 
-    `room`: how many of them may still be accepted; `None` for all.
+    Where no more than `wanted` may be accepted, `accepted` ones known before among them, no more are given at a time
+    than could all be needed, or than there are workers; and none with as many accepted before it.
     """
 
-    def __init__(self, positions: Sequence[int], *, room: int | None = None, workers: int = 1) -> None:
+    def __init__(
+        self, positions: Sequence[int], *, wanted: int | None = None, accepted: Sequence[int] = (), workers: int = 1
+    ) -> None:
         self._waiting = deque(positions)
-        self._room = room
+        self._wanted = wanted
+        self._accepted = sorted(accepted)
         self._workers = workers
         self._taken: set[int] = set()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self.closed = False
         """Whether no more of it is wanted."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self, *, wait: bool = True) -> int | None:
-        """The next position; `None` when there is none, or none that can be needed.
-
-        Where it depends on those that are being judged whether more are needed, `wait` for them or give `None`.
-        """
-        with self._changed:
-            while self._waiting and not self.closed and (self._room is None or self._room > 0):
-                if self._room is None or len(self._taken) < max(self._workers, self._room):
-                    position = self._waiting.popleft()
+    def take(self) -> int | None:
+        """The next position; `None` when there is none, or none before others are judged."""
+        with self._lock:
+            while self._waiting and not self.closed and self._has_room():
+                position = self._waiting.popleft()
+                if self._wanted is None or bisect_left(self._accepted, position) < self._wanted:
                     self._taken.add(position)
                     return position
-                if not wait:
-                    return None
-                self._changed.wait()
             return None
 
     def put_back(self, position: int) -> None:
         """Have it taken again, before all others: something other than its code kept it from being judged."""
-        with self._changed:
+        with self._lock:
             self._taken.discard(position)
             self._waiting.appendleft(position)
-            self._changed.notify_all()
 
     def judged(self, position: int, *, accepted: bool) -> None:
         """Have another taken in its place, unless it was accepted."""
-        with self._changed:
-            if position not in self._taken:
-                return
-            self._taken.remove(position)
-            if self._room is not None and accepted:
-                self._room -= 1
-            self._changed.notify_all()
+        with self._lock:
+            if position in self._taken and accepted:
+                insort(self._accepted, position)
+            self._taken.discard(position)
 
     def close(self) -> None:
         """Give nothing more."""
-        with self._changed:
-            self.closed = True
-            self._changed.notify_all()
+        self.closed = True
+
+    def _has_room(self) -> bool:
+        return self._wanted is None or len(self._taken) < max(self._workers, self._wanted - len(self._accepted))
 
 
 class Case(NamedTuple):
@@ -162,19 +158,23 @@ class Judging:
         self._set_up(impact)
 
     def scheduled(self, positions: Sequence[int], *, wanted: int | None, workers: int) -> Wave:
-        """Those without a verdict: candidates of a file together, what takes longest first.
+        """Those without a verdict, in blocks, which are small beside a wave: rows are made in the order of positions.
 
-        Of these, where no more than `wanted` may be accepted, as many as will be needed for sure; then one by one.
+        In a block, candidates of a file are together, and what takes longest is first. Where no more than `wanted` may
+        be accepted, those that are needed for sure come in blocks, and then one by one.
         """
-        waiting, room = [], wanted
+        waiting, accepted = [], []
         for position in positions:
             proof = self.verdict(position)
             if proof is None:
                 waiting.append(position)
-            elif room is not None and proof.verdict.status is VerdictStatus.ACCEPTED:
-                room -= 1
-        first = self._ordered(list(islice(waiting, None if room is None else max(workers, room))))
-        return Wave((*first, *waiting[len(first) :]), room=room, workers=workers)
+            elif proof.verdict.status is VerdictStatus.ACCEPTED:
+                accepted.append(position)
+        sure = len(waiting) if wanted is None else max(workers, wanted - len(accepted))
+        ordered: list[int] = []
+        for start in range(0, min(sure, len(waiting)), _BLOCK_PER_WORKER * workers):
+            ordered += self._ordered(waiting[start : min(sure, start + _BLOCK_PER_WORKER * workers)])
+        return Wave((*ordered, *waiting[len(ordered) :]), wanted=wanted, accepted=accepted, workers=workers)
 
     def _ordered(self, waiting: Sequence[int]) -> Sequence[int]:
         impact = self._bench.impact

@@ -1,5 +1,6 @@
 """One repository's walk from source to shards: the order of the steps and what survives a kill, nothing else."""
 
+import math
 import threading
 import zlib
 from collections import Counter
@@ -299,18 +300,20 @@ class Pipeline:
         """Keep a candidate's verdict; `False` and no change where it has one."""
         new = self._judging.keep(position, proof)
         accepted = proof.verdict.status is VerdictStatus.ACCEPTED
+        self._wave.judged(position, accepted=accepted)
         if new and (self.settings.max_tasks is None or accepted):
             listener().advance(note=self.synthesized.candidates[position].strategy)
-        self._wave.judged(position, accepted=accepted)
         return new
 
-    def count(self) -> None:
+    def count(self, *, for_s: float = math.inf) -> None:
         """Make rows of what is judged, in candidate order, up to the first that is not; others may judge meanwhile.
 
-        For the thread that asks for waves. What lies behind the cap on tasks counts nowhere.
+        For the thread that asks for waves; after `for_s` seconds it may go on later. What lies behind the cap on tasks
+        counts nowhere.
         """
+        until = monotonic() + for_s
         while self._to_do and not self.stopping.is_set() and not self._judging.disagrees:
-            proof = self._judging.verdict(self._position)
+            proof = self._judging.verdict(self._position) if monotonic() < until else None
             if proof is None:
                 return
             self._judging.count(self._position, proof)

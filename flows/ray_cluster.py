@@ -141,7 +141,7 @@ class Cluster:
                 return
             for _ in range(min(state.waiting, self.size - len(self._hired)) if state.waiting else 0):
                 self._hire(handed, desk)
-            pipeline.count()
+            pipeline.count(for_s=_POLL_S)
             self._dismiss(desk)
             self._give(wave, desk)
 
@@ -182,7 +182,7 @@ class Cluster:
         import ray
 
         jobs = []
-        while (position := wave.take(wait=False)) is not None:
+        while (position := wave.take()) is not None:
             jobs.append(self._pipeline.job(position))
         if jobs:
             ray.get(desk.add.remote(jobs))

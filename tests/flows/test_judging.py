@@ -1,7 +1,6 @@
 """The order of candidates, and what becomes of a repository whose fast path an audit caught out."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,40 +70,43 @@ def test_a_position_that_was_put_back_is_taken_again_and_first() -> None:
     assert [wave.take() for _ in range(3)] == [3, 1, None]
 
 
+def taken(wave: Wave, number: int) -> list[int | None]:
+    return [wave.take() for _ in range(number)]
+
+
 def test_no_more_are_given_than_could_all_be_needed() -> None:
-    wave = Wave(range(9), room=3)
-    assert [wave.take(wait=False) for _ in range(4)] == [0, 1, 2, None]
+    wave = Wave(range(9), wanted=3)
+    assert taken(wave, 4) == [0, 1, 2, None]
     wave.judged(1, accepted=True)
-    assert wave.take(wait=False) is None, "three are accepted or may be"
+    assert wave.take() is None, "three are accepted or may be"
     wave.judged(0, accepted=False)
-    assert [wave.take(wait=False) for _ in range(2)] == [3, None]
+    assert taken(wave, 2) == [3, None]
     wave.put_back(2)
-    assert [wave.take(wait=False) for _ in range(2)] == [2, None]
+    assert taken(wave, 2) == [2, None]
     wave.judged(3, accepted=True)
+    wave.judged(3, accepted=True)
+    assert wave.take() is None
     wave.judged(2, accepted=True)
-    wave.judged(2, accepted=True)
-    assert len(wave) == 5
-    assert wave.take() is None, "enough are accepted"
+    assert taken(wave, 2) == [None, None], "enough are accepted"
 
 
 def test_no_worker_is_left_without_a_candidate_for_the_sake_of_the_last_tasks() -> None:
-    wave = Wave(range(9), room=1, workers=3)
-    assert [wave.take(wait=False) for _ in range(4)] == [0, 1, 2, None]
+    assert taken(Wave(range(9), wanted=1, workers=3), 4) == [0, 1, 2, None]
 
 
-@pytest.mark.parametrize("then", ["rejected", "accepted", "put back", "closed"])
-def test_who_waits_for_a_candidate_is_told(then: str) -> None:
-    wave = Wave(range(4), room=1)
-    assert wave.take() == 0
-    with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(wave.take)
-        if then == "put back":
-            wave.put_back(0)
-        elif then == "closed":
-            wave.close()
-        else:
-            wave.judged(0, accepted=then == "accepted")
-        assert waiting.result(timeout=20) == {"rejected": 1, "put back": 0}.get(then)
+def test_what_lies_before_enough_accepted_ones_is_needed_all_the_same() -> None:
+    wave = Wave([0, 2, 5, 6], wanted=2, accepted=[1, 3, 4], workers=2)
+    assert taken(wave, 3) == [0, 2, None], "with both of them rejected, 1 and 3 count; 5 and 6 lie behind these"
+    later = Wave([2, 1], wanted=1, workers=1)
+    assert taken(later, 2) == [2, None]
+    later.judged(2, accepted=True)
+    assert later.take() == 1, "a position from before it was still waiting"
+
+
+def test_a_closed_wave_gives_nothing() -> None:
+    wave = Wave([1, 2])
+    wave.close()
+    assert wave.take() is None
 
 
 @pytest.mark.slow
