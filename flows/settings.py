@@ -66,7 +66,7 @@ class IngestSettings(Model):
         return self.source if self.ref is None else f"{self.source} at {self.ref}"
 
 
-PIPELINE_VERSION = 9
+PIPELINE_VERSION = 10
 """Raised when the same inputs would give other rows, or when what the ledger keeps changes its form."""
 
 

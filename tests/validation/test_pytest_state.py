@@ -94,6 +94,7 @@ CHANGES = {
     "a member": ("s.SEEN.discard('x')", "s.SEEN"),
     "the size of something large": ("s.BIG.append(1)", "s.BIG"),
     "a name that is new": ("s.NEW = 1", "s.NEW"),
+    "a counted name that is new": ("s.made_70_of_2 = 1", "s.made_#_of_#"),
     "a name that is gone": ("del s.LIMIT", "s.LIMIT"),
     "a class's value": ("s.Shape.sides = 5", "s.Shape.sides"),
     "what a class holds": ("s.Shape.known.append(1)", "s.Shape.known"),

@@ -5,11 +5,12 @@ classes and of what these hold, a few steps deep; the names of all other modules
 variables, folder, path. A test that breaks halfway leaves there what it would have put back.
 
 What is found has a name: `module.name`, `module.Class.name`, `module.name['key']`, `module.name.attribute`;
-`module.name[*]` stands for the set of a dictionary's keys, and a list, set or function for all that it holds. No code
-of the repository's is called to look at it.
+`module.name[*]` stands for the set of a dictionary's keys, and a list, set or function for all that it holds. A name that
+was not there before has `#` for its numbers. No code of the repository's is called to look at it.
 """
 
 import os
+import re
 import sys
 import types
 from operator import is_
@@ -20,6 +21,7 @@ MOST_ITEMS = 1000
 """Of a container: of a larger one only the size is looked at."""
 MOST_NAMES = 5000
 LONGEST_KEY = 80
+NUMBER = re.compile("[0-9]+")
 PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 CLOSED = PLAIN | {types.BuiltinFunctionType, types.ModuleType, property, staticmethod, classmethod}
 """What nothing is looked for in."""
@@ -157,11 +159,17 @@ class Part:
             # Keys of other types are compared by code of theirs.
             before, now = plainly_keyed(before), plainly_keyed(now)
         else:
-            found += ["%s.%s" % (self.path, key) for key in set(before) ^ set(now) if key not in LAZY]
+            found += ["%s.%s" % (self.path, key) for key in set(before) - set(now) if key not in LAZY]
+            found += ["%s.%s" % (self.path, unnumbered(key)) for key in set(now) - set(before) if key not in LAZY]
         for key, value in before.items():
             if key in now and not same(value, now[key]) and key not in LAZY:
                 found.append(str(self.path) + self.style % told(self.style, key))
         return found
+
+
+def unnumbered(name):
+    """A name that was made while tests ran: where such are counted, others have other numbers in another run."""
+    return NUMBER.sub("#", str(name))
 
 
 def plainly_keyed(content):
