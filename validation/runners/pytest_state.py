@@ -5,8 +5,8 @@ classes and of what these hold, a few steps deep; the names of all other modules
 variables, folder, path. A test that breaks halfway leaves there what it would have put back.
 
 What is found has a name: `module.name`, `module.Class.name`, `module.name['key']`, `module.name.attribute`;
-`module.name[*]` stands for the set of a dictionary's keys, and a list, set or function for all that it holds. A name that
-was not there before has `#` for its numbers. No code of the repository's is called to look at it.
+`module.name[*]` stands for the set of a dictionary's keys, and a list, set or function for all that it holds. A name
+that was not there before has `#` for its numbers. No code of the repository's is called to look at it.
 """
 
 import os
