@@ -1,6 +1,7 @@
 """`Dense`: a linear map whose products go to oneDNN on CPU, which torch uses for other types than float32 alone.
 
-MKL, torch's choice for float32, reached less than half of oneDNN's speed on an AMD processor with AVX-512.
+MKL, torch's choice for float32, reached less than half of oneDNN's speed on an AMD processor with AVX-512. Of a few
+rows, as where a response is written token by token, most of the time is the call itself, and torch's own is shorter.
 """
 
 from typing import Any
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+
+_FEW_ROWS = 16
 
 
 class Dense(nn.Linear):
@@ -31,7 +35,7 @@ def _suits(hidden: Tensor, weight: Tensor) -> bool:
         and type(weight) is nn.Parameter  # a quantized weight is a tensor of its own kind
         and hidden.device.type == "cpu" == weight.device.type
         and hidden.dtype == torch.float32 == weight.dtype
-        and hidden.numel() > 0
+        and hidden.numel() > _FEW_ROWS * hidden.shape[-1]
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     )

@@ -26,7 +26,7 @@ def both(
     return [found, hidden.grad, layer.weight.grad], [wanted, exact.grad, weight.grad]
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5), (2, 3, 4), (40,), (3, 30), (2, 5, 7)])
 def test_outputs_and_gradients_are_those_of_a_linear_map(shape: tuple[int, ...]) -> None:
     for found, wanted in zip(*both(shape=shape), strict=True):
         torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
@@ -47,9 +47,12 @@ def test_under_autocast_it_computes_in_the_lower_precision() -> None:
         assert Dense(4, 6)(torch.randn(3, 4)).dtype == torch.bfloat16
 
 
-def test_on_cpu_in_single_precision_the_fast_product_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("rows", "expected"), [(17, 3), (16, 0)])
+def test_on_cpu_in_single_precision_the_product_that_is_faster_is_taken(
+    monkeypatch: pytest.MonkeyPatch, rows: int, expected: int
+) -> None:
     calls = []
     product = dense._product
     monkeypatch.setattr(dense, "_product", lambda left, right: calls.append(1) or product(left, right))
-    Dense(4, 6)(torch.randn(3, 4, requires_grad=True)).sum().backward()
-    assert len(calls) == 3
+    Dense(4, 6)(torch.randn(rows, 4, requires_grad=True)).sum().backward()
+    assert len(calls) == expected
