@@ -7,7 +7,8 @@ the scheduled deployment); it is ingested with the local sandbox where the folde
 to training and test before anything is trained, by the hashes of their names. A tokenizer is trained on the tasks of
 the training repositories, their examples are written once, and each kind of model is trained on them with each seed:
 `--preset tiny`, as many steps as make the same number of layers passed, forward and back. Then every model is asked
-about the same tasks of the test repositories (`gymforge evaluate-model`), attempts judged by their tests.
+about the same tasks of the test repositories (`gymforge evaluate-model`). Attempts that are judged by the tasks' tests
+cost most by far: the models of the first seed make one at each of `--tried` tasks.
 
 What is done stays done: the same command goes on. `--json`'s last line has all figures; `learning.md` and
 `learning.png` in the folder are for the docs.
@@ -64,8 +65,8 @@ def main() -> None:
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--steps", type=int, help="of hrm-edit; others make as many as cost the same (default: preset)")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sample", type=int, default=150, help="tasks that every model is asked about")
-    parser.add_argument("--attempts", type=int, default=1, help="for each task, judged by its tests; 0 for none")
+    parser.add_argument("--sample", type=int, help="tasks that every model is asked about (default: all)")
+    parser.add_argument("--tried", type=int, default=100, help="tasks at which the first seed's models make an attempt")
     parser.add_argument("--source", action="append", default=[], help="as `gymforge train` takes it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -77,8 +78,10 @@ def main() -> None:
     examples = prepare(options, registry)
     runs = [Run(kind, seed) for seed in range(options.seeds) for kind in Variant]
     seconds = {run.name: train(options, examples, run) for run in runs}
-    scores = evaluate(options, registry, runs)
-    found = figures(options, registry, runs, scores, seconds)
+    scores = evaluate(options, registry, runs, "evaluation", sample=options.sample, attempts=0)
+    first = [run for run in runs if not run.seed]
+    tried = evaluate(options, registry, first, "attempts", sample=options.tried, attempts=1) if options.tried else {}
+    found = figures(options, registry, runs, scores, tried, seconds)
     (options.folder / "learning.json").write_text(json.dumps(found, indent=1) + "\n")
     (options.folder / "learning.md").write_text(table_of(found))
     draw(found, options.folder / "learning.png")
@@ -125,14 +128,22 @@ def steps_of(options: argparse.Namespace, kind: Variant) -> int:
     return round(steps * ratio / (layer_passes(own) * own.halt.max_segments))
 
 
-def evaluate(options: argparse.Namespace, registry: Registry, runs: Sequence[Run]) -> dict[str, list[Score]]:
-    """Every run's scores on the same tasks."""
+def evaluate(
+    options: argparse.Namespace,
+    registry: Registry,
+    runs: Sequence[Run],
+    folder: str,
+    *,
+    sample: int | None,
+    attempts: int,
+) -> dict[str, list[Score]]:
+    """The runs' scores on the same tasks."""
     repos = sorted({one.repo for one in registry.summaries("split = 'test'")})
     where = f"repo IN ({', '.join(repr(repo) for repo in repos)})"
     first, *others = [str(options.folder / "runs" / run.name) for run in runs]
-    out = options.folder / "evaluation"
+    out = options.folder / folder
     given = ["evaluate-model", first, str(options.dataset), "--where", where, "--out", str(out)]
-    given += ["--sample", str(options.sample), "--attempts", str(options.attempts)]
+    given += ["--attempts", str(attempts), *(["--sample", str(sample)] if sample is not None else [])]
     given += [word for other in others for word in ("--against", other)]
     given += [word for source in options.source for word in ("--source", source)]
     subprocess.run([*GYMFORGE, *given, "--json"], check=True, stdout=subprocess.DEVNULL)
@@ -153,13 +164,15 @@ def figures(
     registry: Registry,
     runs: Sequence[Run],
     scores: Mapping[str, Sequence[Score]],
+    tried: Mapping[str, Sequence[Score]],
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """Each kind's mean over seeds by task, with an interval over tasks; what the first kind has over the others."""
+    of = {metric: tried if metric == "pass@1" else scores for metric in _metrics(options)}
     kinds = {
         kind.value: {
-            metric: _by_task([scores[run.name] for run in runs if run.kind is kind], metric)
-            for metric in _metrics(options)
+            metric: _by_task([found[run.name] for run in runs if run.kind is kind and run.name in found], metric)
+            for metric, found in of.items()
         }
         for kind in Variant
     }
@@ -175,7 +188,7 @@ def figures(
         "train_repositories": sorted({one.repo for one in registry.summaries("split = 'train'")}),
         "test_repositories": sorted({one.repo for one in next(iter(scores.values()))}),
         "test_tasks": len(next(iter(scores.values()))),
-        "attempts": options.attempts,
+        "tried_tasks": options.tried,
         "kinds": {
             kind: {
                 "steps": steps_of(options, Variant(kind)),
@@ -184,7 +197,11 @@ def figures(
                 "by_seed": {
                     metric: [
                         round(sum(one.values()) / len(one), 4)
-                        for one in (_by_task([scores[run.name]], metric) for run in runs if run.kind.value == kind)
+                        for one in (
+                            _by_task([of[metric][run.name]], metric)
+                            for run in runs
+                            if run.kind.value == kind and run.name in of[metric]
+                        )
                     ]
                     for metric in values
                 },
@@ -199,7 +216,7 @@ def figures(
 
 
 def _metrics(options: argparse.Namespace) -> list[str]:
-    tried = ["pass@1"] if options.attempts else []
+    tried = ["pass@1"] if options.tried else []
     return [*(one for one in SHOWN if one != "pass@1"), *tried, "seconds", *_guesses()]
 
 
