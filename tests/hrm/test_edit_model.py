@@ -81,7 +81,7 @@ def test_token_by_token_it_computes_what_it_computes_at_once(config: ModelConfig
     with torch.no_grad():
         for memory in memories:
             states = model.read(cells_of(tokens[:prompt], prompt=prompt), memory=memory, states=states)
-        torch.testing.assert_close(states.low, at_once[:, :prompt])
+        torch.testing.assert_close(states.low, at_once[:, :prompt], rtol=1e-4, atol=1e-4)
         for position in range(prompt, len(tokens)):
             low = model.write(torch.tensor([[tokens[position]]]), position=position, memories=memories)
             torch.testing.assert_close(low, at_once[:, position : position + 1], rtol=1e-4, atol=1e-4)
