@@ -256,7 +256,8 @@ class Pipeline:
         while self._to_do and not self.stopping.is_set():
             cap, size = self.settings.max_tasks, WAVE_PER_WORKER[self._judging.fast_path] * workers
             wanted = None if cap is None else cap - len(self._tasks)
-            positions = range(self._position, min(len(self._ids), self._position + size))
+            first = self._position
+            positions = range(first, min(len(self._ids), first + size))
             self._wave = self._judging.scheduled(positions, wanted=wanted, workers=workers)
             with self._timed("validate"):
                 yield self._wave
@@ -267,6 +268,8 @@ class Pipeline:
                 self._tasks, self._rejected, self._position = [], [], 0
                 self._accepted.clear()
                 self._texts.clear()
+            elif not self.stopping.is_set():
+                assert self._position > first, "the first of a wave is always needed, and judged in it"
 
     def validate(self, wave: Wave) -> int:
         """Take candidates from the wave until none is left, and judge them; returns how many."""
