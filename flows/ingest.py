@@ -132,9 +132,8 @@ class Threads:
                     future.result()
                     futures.remove(future)
                 self._pipeline.count(for_s=_POLL_S)
-        except BaseException:
-            wave.close()  # the others end after the candidate that they are at
-            raise
+        finally:
+            wave.close()  # where one failed, the others end after the candidate that they are at
 
 
 @contextmanager

@@ -278,9 +278,6 @@ class Pipeline:
             position = wave.take()
             if position is None:
                 break
-            if self.stopping.is_set():
-                wave.put_back(position)
-                break
             try:
                 new = self.keep(position, self._judging.judge(position))
             except BaseException:
