@@ -14,6 +14,8 @@ from schemas.errors import DatasetError
 from storage.durable import refusals_named
 
 _LOOK_EVERY_S = 0.05
+_GONE_BEFORE_GIVING_UP = 1000
+"""So often the folder may be gone before its place is taken for one where none can be made, such as in /proc."""
 
 
 @contextmanager
@@ -85,13 +87,17 @@ def _no_lock_file(lock: Path) -> DatasetError:
 
 
 def _take_lock(lock: Path, held: str, *, give_up_at: float) -> int:
+    gone = 0
     while True:
         with refusals_named(lock):
-            lock.parent.mkdir(parents=True, exist_ok=True)
             try:
+                lock.parent.mkdir(parents=True, exist_ok=True)
                 descriptor = _open_lock(lock, os.O_RDWR | os.O_CREAT)
             except FileNotFoundError:
-                continue  # its last owner took the folder away between our two calls
+                gone += 1
+                if gone < _GONE_BEFORE_GIVING_UP:
+                    continue  # its last owner took a folder away between two calls
+                raise
         taken = False
         try:
             with refusals_named(lock):

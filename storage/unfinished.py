@@ -42,7 +42,7 @@ def take_away_unreleased(layout: DatasetLayout, ingestions: Iterable[Ingestion],
 def clear_writers(layout: DatasetLayout) -> int:
     """Delete what processes left that are no more; returns how many are at work. The dataset's lock must be held."""
     living = 0
-    for folder in sorted(layout.writers.glob("*")) if layout.writers.is_dir() else []:
+    for folder in _entries(layout.writers):
         try:
             refuse_held(folder / ".lock", held="")
         except DatasetError:
@@ -57,7 +57,7 @@ def clear_writer(folder: Path, *, but: Path | None = None) -> None:
 
     And the folder of all writers, where it was the last.
     """
-    for entry in folder.iterdir() if folder.is_dir() else ():
+    for entry in _entries(folder):
         if entry == but:
             continue
         if entry.is_dir() and not entry.is_symlink():
@@ -67,6 +67,14 @@ def clear_writer(folder: Path, *, but: Path | None = None) -> None:
     with suppress(OSError):
         folder.rmdir()
         folder.parent.rmdir()
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, which whoever made it may take away at any time: then nothing."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def take_away_unfinished(layout: DatasetLayout) -> None:

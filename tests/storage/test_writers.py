@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from schemas.errors import StorageFailed
 from storage.integrity import check_shards
 from storage.layout import DatasetLayout
+from storage.lock import locked
 from storage.manifest import read_manifest
+from storage.unfinished import clear_writers
 from task_registry import load_tasks
 
 REPOSITORIES = [f"acme/r{number:02}" for number in range(12)]
@@ -69,6 +72,24 @@ while repositories:
 """
 
 
+PASSER = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from storage.lock import locked
+
+writer = Path(sys.argv[1])
+print("at work", flush=True)
+while True:
+    with locked(writer / ".lock", held="", wait_s=60):
+        pass
+    with suppress(OSError):
+        writer.rmdir()
+        writer.parent.rmdir()
+"""
+"""Comes and goes as fast as it can, and takes the folder of all writers with it."""
+
+
 def start(root: Path, seed: int) -> "subprocess.Popen[str]":
     """One writer, which begins with another repository than the others do; several want the same ones."""
     shuffled = random.Random(seed).sample(REPOSITORIES, len(REPOSITORIES))
@@ -123,3 +144,25 @@ def test_nothing_is_lost_or_counted_twice_when_several_writers_are_killed_at_ran
         assert not layout.writers.exists()
         assert contents(root) == contents(tmp_path / "alone")
     assert landed >= 16, "most of them were still at work"
+
+
+@pytest.mark.slow
+def test_who_looks_for_writers_does_not_mind_that_they_come_and_go(tmp_path: Path) -> None:
+    layout = DatasetLayout(tmp_path)
+    command = [sys.executable, "-c", PASSER, str(layout.writer("acme/passing"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as passer:
+        try:
+            assert passer.stdout is not None
+            assert passer.stdout.readline() == "at work\n"
+            for _ in range(3000):
+                assert clear_writers(layout) in (0, 1)
+                with locked(layout.writer_lock("acme/other"), held="other"):
+                    pass
+            assert passer.poll() is None, passer.communicate()
+        finally:
+            passer.kill()
+
+
+def test_a_place_where_no_folder_can_be_made_is_one_clear_error() -> None:
+    with pytest.raises(StorageFailed, match=r"/proc/gymforge"), locked(Path("/proc/gymforge/.lock"), held="x"):
+        pass
