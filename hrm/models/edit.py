@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from hrm.data.plans import KINDS
 from hrm.models.config import ModelConfig
 from hrm.models.dense import Dense
-from hrm.models.layers import Memory, ReasoningModule, Rotation, initialize, rotation_at
+from hrm.models.layers import Memory, Passage, ReasoningModule, Rotation, Sight, initialize, rotation_at
 
 _FIRST_HALT_BIAS = -5.0
 """To go on is what a model does that has learnt nothing yet."""
@@ -86,12 +86,12 @@ class HrmEdit(nn.Module):
 
         What comes in has no gradient to what made it: hand the states in detached.
         """
-        return self._segment(cells, states, mask=prefix_mask(cells), memory=None)
+        return self._segment(cells, states, sight=sight_of(cells), memory=None)
 
     def read(self, cells: Cells, *, memory: Memory, states: States | None = None) -> States:
         """One segment of a prompt alone, whose keys and values are kept in `memory` for what is written behind it."""
         memory.rewind()
-        return self._segment(cells, states, mask=None, memory=memory)
+        return self._segment(cells, states, sight=None, memory=memory)
 
     def write(self, tokens: Tensor, *, position: int, memories: list[Memory]) -> Tensor:
         """The low-level states `[B, 1, D]` of each row's next token, after as many segments as there are memories."""
@@ -100,7 +100,7 @@ class HrmEdit(nn.Module):
         states = None
         for memory in memories:
             memory.rewind()
-            states = self._segment(cells, states, mask=None, memory=memory)
+            states = self._segment(cells, states, sight=None, memory=memory)
         return cast("States", states).low
 
     def logits(self, low: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ class HrmEdit(nn.Module):
         logits: Tensor = self.halt_head(high)[..., 0]
         return logits
 
-    def _segment(self, cells: Cells, states: States | None, *, mask: Tensor | None, memory: Memory | None) -> States:
+    def _segment(self, cells: Cells, states: States | None, *, sight: Sight, memory: Memory | None) -> States:
         embedded = self.embed(cells.tokens) * self.config.hidden_size**0.5
         positions = rotation_at(cells.positions, head_size=self.config.head_size, theta=self.config.rope_theta)
         high, low = states or States(embedded, torch.zeros_like(embedded))
@@ -135,10 +135,10 @@ class HrmEdit(nn.Module):
         for update, is_high in enumerate(self._order()):
             with nullcontext() if update >= self.updates - window else torch.no_grad():
                 if is_high:
-                    high = self._updated(cast("ReasoningModule", self.high), high, low, positions, mask, memory)
+                    high = self._updated(cast("ReasoningModule", self.high), high, low, positions, sight, memory)
                 else:
                     given = embedded if self.high is None else high + embedded
-                    low = self._updated(self.low, low, given, positions, mask, memory)
+                    low = self._updated(self.low, low, given, positions, sight, memory)
         return States(low if self.high is None else high, low)
 
     @property
@@ -158,18 +158,37 @@ class HrmEdit(nn.Module):
         state: Tensor,
         given: Tensor,
         positions: Rotation,
-        mask: Tensor | None,
+        sight: Sight,
         memory: Memory | None,
     ) -> Tensor:
         if self.saves_memory and torch.is_grad_enabled():
-            kept: Tensor = checkpoint(module, state, given, positions, mask=mask, use_reentrant=False)
+            kept: Tensor = checkpoint(module, state, given, positions, sight=sight, use_reentrant=False)
             return kept
-        updated: Tensor = module(state, given, positions, mask=mask, memory=memory)
+        updated: Tensor = module(state, given, positions, sight=sight, memory=memory)
         return updated
 
 
+def sight_of(cells: Cells) -> Sight:
+    """Who sees whom: prompts in both directions, responses what is before them; no other document.
+
+    On CPU by passages, in a third of the time; elsewhere, and compiled, where shapes are best the same, as a mask.
+    """
+    if cells.tokens.device.type == "cpu" and not torch.compiler.is_compiling():
+        return passages(cells)
+    return prefix_mask(cells)
+
+
+def passages(cells: Cells) -> list[Passage]:
+    """The documents of all rows one after the other, each in one piece, and what is empty behind them."""
+    rows = torch.arange(len(cells.documents))[:, None]
+    numbered = (cells.documents + (cells.documents.max() + 2) * rows).flatten()
+    sizes = torch.unique_consecutive(numbered, return_counts=True)[1].tolist()
+    prompts = [int(one.sum()) for one in torch.split(cells.is_prompt.flatten(), sizes)]
+    return list(map(Passage, sizes, prompts))
+
+
 def prefix_mask(cells: Cells) -> Tensor:
-    """Who sees whom, `[B, 1, S, S]`: prompts in both directions, responses what is before them; no other document."""
+    """The same for every cell, `[B, 1, S, S]`."""
     same = cells.documents[:, :, None] == cells.documents[:, None, :]
     reaches = cells.is_prompt[:, None, :] | (cells.positions[:, None, :] <= cells.positions[:, :, None])
     return (same & reaches)[:, None]

@@ -1,7 +1,8 @@
 """The layers that all models share: rotary attention, gated feed-forward layers, blocks, stacks of blocks."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,19 @@ class Rotation(NamedTuple):
 
     cos: Tensor
     sin: Tensor
+
+
+class Passage(NamedTuple):
+    """A document in packed rows, or what is empty behind the last one of a row."""
+
+    cells: int
+    prompt: int
+    """How many of these, from the first, are read in both directions; 0 where there is no document."""
+
+
+Sight: TypeAlias = Tensor | Sequence[Passage] | None
+"""Who sees whom: a mask `[B, 1, S, keys]`; passages, all cells of all rows in their order, of which each sees itself
+alone (its prompt the prompt, what is behind it all that is before it); or everybody everybody."""
 
 
 class Memory:
@@ -107,19 +121,47 @@ class Attention(nn.Module):
         self.out = Dense(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, hidden: Tensor, positions: Rotation, *, mask: Tensor | None = None, memory: Memory | None = None
+        self, hidden: Tensor, positions: Rotation, *, sight: Sight = None, memory: Memory | None = None
     ) -> Tensor:
-        """`[B, S, D]` to `[B, S, D]`; `mask` `[B, 1, S, keys]` says who sees whom, by default everybody everybody."""
+        """`[B, S, D]` to `[B, S, D]`."""
         batch, length, size = hidden.shape
         query, key, value = self.qkv(hidden).view(batch, length, 3, self.heads, size // self.heads).unbind(dim=2)
-        key, value = rotate(key, positions).transpose(1, 2), value.transpose(1, 2)
+        query, key, value = (one.transpose(1, 2) for one in (rotate(query, positions), rotate(key, positions), value))
         if memory is not None:
             key, value = memory.extended(key, value)
-        mixed = functional.scaled_dot_product_attention(
-            rotate(query, positions).transpose(1, 2), key, value, attn_mask=mask
-        )
+        if sight is None or isinstance(sight, Tensor):
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=sight)
+        else:
+            mixed = attend_in(sight, query, key, value)
         gathered: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, size))
         return gathered
+
+
+def attend_in(passages: Sequence[Passage], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention `[B, heads, S, head_size]` passage by passage: of rows that hold several, most pairs see nothing."""
+    batch, heads, length, size = query.shape
+    sizes = [part for one in passages for part in (one.prompt, one.cells - one.prompt)]
+    # In one line, and split at once: the backward pass of many slices would fill the whole with zeros for each.
+    asking = iter(torch.split(_in_line(query), sizes, dim=2))
+    lengths = [passage.cells for passage in passages]
+    keys, values = (torch.split(_in_line(one), lengths, dim=2) for one in (key, value))
+    mixed = []
+    for (cells, prompt), own_keys, own_values in zip(passages, keys, values, strict=True):
+        of_prompt, of_rest = next(asking), next(asking)
+        if not prompt:
+            mixed.append(torch.zeros_like(of_rest))
+            continue
+        both = (own_keys[:, :, :prompt], own_values[:, :, :prompt])
+        mixed.append(functional.scaled_dot_product_attention(of_prompt, *both))
+        if cells > prompt:
+            seen = torch.ones(cells - prompt, cells, dtype=torch.bool, device=query.device).tril(prompt)
+            mixed.append(functional.scaled_dot_product_attention(of_rest, own_keys, own_values, attn_mask=seen))
+    return torch.cat(mixed, dim=2).view(heads, batch, length, size).transpose(0, 1)
+
+
+def _in_line(heads: Tensor) -> Tensor:
+    """`[B, heads, S, head_size]` as one row, `[1, heads, B * S, head_size]`."""
+    return heads.transpose(1, 2).flatten(0, 1).transpose(0, 1)[None]
 
 
 class GatedMlp(nn.Module):
@@ -151,14 +193,14 @@ class Block(nn.Module):
         self.pre_norm = config.pre_norm
 
     def forward(
-        self, hidden: Tensor, positions: Rotation, *, mask: Tensor | None = None, memory: Memory | None = None
+        self, hidden: Tensor, positions: Rotation, *, sight: Sight = None, memory: Memory | None = None
     ) -> Tensor:
         """`[B, S, D]` to `[B, S, D]`."""
         if self.pre_norm:
-            hidden = hidden + self.attention(norm(hidden, self.norm_eps), positions, mask=mask, memory=memory)
+            hidden = hidden + self.attention(norm(hidden, self.norm_eps), positions, sight=sight, memory=memory)
             hidden = hidden + self.mlp(norm(hidden, self.norm_eps))
             return hidden  # noqa: RET504 - the type checker sees no type in what layers return
-        hidden = norm(hidden + self.attention(hidden, positions, mask=mask, memory=memory), self.norm_eps)
+        hidden = norm(hidden + self.attention(hidden, positions, sight=sight, memory=memory), self.norm_eps)
         return norm(hidden + self.mlp(hidden), self.norm_eps)
 
 
@@ -183,11 +225,11 @@ class ReasoningModule(nn.Module):
         injection: Tensor,
         positions: Rotation,
         *,
-        mask: Tensor | None = None,
+        sight: Sight = None,
         memory: Memory | None = None,
     ) -> Tensor:
         """States and injection `[B, S, D]`, to `[B, S, D]`."""
         hidden = state + injection
         for layer in self.layers:
-            hidden = layer(hidden, positions, mask=mask, memory=memory)
+            hidden = layer(hidden, positions, sight=sight, memory=memory)
         return norm(hidden, self.norm_eps) if self.pre_norm else hidden

@@ -4,17 +4,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="`make train-env` installs the extra `train`")
 
 from hrm.data.example import Window
+from hrm.data.packing import Examples, lay_out
 from hrm.decoding.generate import Prompt, segments_of, write
 from hrm.decoding.grammar import Vocabulary
 from hrm.models.config import HaltConfig, ModelConfig, ModelKind
-from hrm.models.edit import Cells, HrmEdit
-from hrm.models.layers import Memory
+from hrm.models.edit import Cells, HrmEdit, passages, prefix_mask, sight_of
+from hrm.models.layers import Memory, attend_in
 from hrm.models.presets import PRESETS, Variant, build, variant
 from hrm.tokenizer.encoding import Tokenizer
+from hrm.train.objective import to_batch
 
 SMALL = ModelConfig(
     kind=ModelKind.EDIT,
@@ -70,6 +74,51 @@ def test_documents_of_a_row_do_not_see_each_other() -> None:
     joined.documents[:, 5:] = 1
     alone = torch.cat([through(model, one, 2).low for one in (first, second)], dim=1)
     torch.testing.assert_close(through(model, joined, 2).low, alone)
+
+
+@given(
+    rows=st.lists(
+        st.lists(
+            st.integers(1, 9).flatmap(lambda prompt: st.tuples(st.just(prompt), st.integers(0, 9))),
+            min_size=1,
+            max_size=3,
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+@settings(max_examples=50)
+def test_passage_by_passage_is_what_a_mask_over_whole_rows_gives(rows: list[list[tuple[int, int]]]) -> None:
+    sizes = np.array([sum(one) for row in rows for one in row], dtype=np.int64)
+    prompts = np.array([prompt for row in rows for prompt, _ in row], dtype=np.int64)
+    tokens = (np.arange(sizes.sum()) % 500).astype(np.uint16)
+    names, plans = np.arange(len(sizes)), np.zeros((len(sizes), 1), np.int32)
+    places = iter(range(len(sizes)))
+    packed = lay_out(
+        [[next(places) for _ in row] for row in rows],
+        Examples(tokens, sizes, prompts, prompts - 1, names, plans),
+        length=60,
+    )
+    cells = to_batch(packed, torch.ones(600, dtype=int), torch.device("cpu")).cells
+    heads = torch.randn(3, len(rows), 2, 60, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    is_full = (cells.documents >= 0)[:, None, :, None]
+    found = []
+    for sight in (passages(cells), prefix_mask(cells)):
+        query, key, value = heads
+        if isinstance(sight, torch.Tensor):
+            mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=sight)
+        else:
+            mixed = attend_in(sight, query, key, value)
+        mixed = mixed * is_full
+        found.append((mixed, *torch.autograd.grad(mixed.square().sum(), heads)))
+    torch.testing.assert_close(*found)
+
+
+def test_compiled_or_elsewhere_rows_have_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = cells_of([1, 2, 3], prompt=2)
+    assert sight_of(cells) == [(3, 2)]
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    torch.testing.assert_close(sight_of(cells), prefix_mask(cells))
 
 
 @pytest.mark.parametrize("config", EVERY, ids=list(Variant))
