@@ -17,9 +17,11 @@ What is done stays done: the same command goes on. `--json`'s last line has all 
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +69,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sample", type=int, help="tasks that every model is asked about (default: all)")
     parser.add_argument("--tried", type=int, default=100, help="tasks at which the first seed's models make an attempt")
+    parser.add_argument("--jobs", type=int, default=1, help="models at a time, each on its share of the cores")
     parser.add_argument("--source", action="append", default=[], help="as `gymforge train` takes it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -77,7 +80,8 @@ def main() -> None:
     registry = Registry.open(options.dataset, splits=SPLITS)
     examples = prepare(options, registry)
     runs = [Run(kind, seed) for seed in range(options.seeds) for kind in Variant]
-    seconds = {run.name: train(options, examples, run) for run in runs}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        seconds = dict(pool.map(lambda run: (run.name, train(options, examples, run)), runs))
     scores = evaluate(options, registry, runs, "evaluation", sample=options.sample, attempts=0)
     first = [run for run in runs if not run.seed]
     tried = evaluate(options, registry, first, "attempts", sample=options.tried, attempts=1) if options.tried else {}
@@ -112,11 +116,17 @@ def train(options: argparse.Namespace, examples: Path, run: Run) -> float:
     done = out / "outcome.json"
     if not done.is_file():
         print(f"training {run.name}", file=sys.stderr)
-        text = subprocess.run([*GYMFORGE, *given], check=True, stdout=subprocess.PIPE, text=True).stdout
-        done.write_text(text)
+        done.write_text(gymforge(options, given))
     import pyarrow.parquet as pq
 
     return float(sum(pq.read_table(out / "metrics.parquet", columns=["seconds"])["seconds"].to_pylist()))
+
+
+def gymforge(options: argparse.Namespace, given: Sequence[str]) -> str:
+    """What a command prints, on one job's share of the cores."""
+    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
+    environment = os.environ | {"OMP_NUM_THREADS": threads}
+    return subprocess.run([*GYMFORGE, *given], check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
 
 def steps_of(options: argparse.Namespace, kind: Variant) -> int:
@@ -140,17 +150,20 @@ def evaluate(
     """The runs' scores on the same tasks."""
     repos = sorted({one.repo for one in registry.summaries("split = 'test'")})
     where = f"repo IN ({', '.join(repr(repo) for repo in repos)})"
-    first, *others = [str(options.folder / "runs" / run.name) for run in runs]
-    out = options.folder / folder
-    given = ["evaluate-model", first, str(options.dataset), "--where", where, "--out", str(out)]
-    given += ["--attempts", str(attempts), *(["--sample", str(sample)] if sample is not None else [])]
-    given += [word for other in others for word in ("--against", other)]
-    given += [word for source in options.source for word in ("--source", source)]
-    subprocess.run([*GYMFORGE, *given, "--json"], check=True, stdout=subprocess.DEVNULL)
-    found = json.loads((out / "evaluation.json").read_text())
-    asked = found["tasks"]
-    scores = {run.name: list(_scores(out / "scores" / f"{run.name}.jsonl")) for run in runs}
-    assert all(len(one) == asked for one in scores.values())
+
+    def of(run: Run) -> tuple[str, list[Score]]:
+        out = options.folder / folder / run.name
+        given = ["evaluate-model", str(options.folder / "runs" / run.name), str(options.dataset), "--where", where]
+        given += ["--attempts", str(attempts), *(["--sample", str(sample)] if sample is not None else [])]
+        given += [word for source in options.source for word in ("--source", source)]
+        print(f"asking {run.name}", file=sys.stderr)
+        gymforge(options, [*given, "--out", str(out), "--json"])
+        return run.name, list(_scores(out / "scores" / f"{run.name}.jsonl"))
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        scores = dict(pool.map(of, runs))
+    asked = [sorted(score.instance_id for score in one) for one in scores.values()]
+    assert all(one == asked[0] for one in asked)
     return scores
 
 
@@ -184,6 +197,7 @@ def figures(
         "dataset": hashlib.sha256("".join(registry.versions.values()).encode()).hexdigest()[:16],
         "preset": options.preset,
         "seeds": options.seeds,
+        "jobs": options.jobs,
         "examples": manifest.examples,
         "train_repositories": sorted({one.repo for one in registry.summaries("split = 'train'")}),
         "test_repositories": sorted({one.repo for one in next(iter(scores.values()))}),

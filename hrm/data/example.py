@@ -27,6 +27,8 @@ class ExampleLayout(Model):
     """Of the issue's text; the rest of a longer one is not shown."""
     window_lines: int = Field(default=96, ge=1, le=MAX_LINES)
     """Lines of code that are shown, of all files together."""
+    windows: int = Field(default=1, ge=1)
+    """Examples that are made of a task to learn from, each with other lines around its edits."""
 
 
 class LeftOut(StrEnum):

@@ -177,12 +177,18 @@ def _rows(
     left_out: Counter[LeftOut],
 ) -> Iterator[tuple[TrainingTask, Example]]:
     for given in tasks:
-        rng = random.Random(f"{seed} {given.task.instance_id}")  # noqa: S311 - a place in a window, not a secret
-        made = make_example(given.task, files(given.task), tokenizer=tokenizer, layout=layout, rng=rng)
-        if isinstance(made, LeftOut):
-            left_out[made] += 1
-        else:
-            yield given, made
+        texts, reasons = files(given.task), []
+        for number in range(layout.windows):
+            # The first is the one that is shown where a model is only asked.
+            drawn_by = f"{seed} {given.task.instance_id}" + f" {number}" * (number > 0)
+            rng = random.Random(drawn_by)  # noqa: S311 - a place in a window, not a secret
+            made = make_example(given.task, texts, tokenizer=tokenizer, layout=layout, rng=rng)
+            if isinstance(made, LeftOut):
+                reasons.append(made)
+            else:
+                yield given, made
+        if len(reasons) == layout.windows:
+            left_out[reasons[0]] += 1
 
 
 def _write_shard(path: Path, rows: list[tuple[TrainingTask, Example]]) -> TokenShard:

@@ -7,6 +7,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("tiktoken", reason="`make train-env` installs the extra `train`")
@@ -160,6 +161,31 @@ def test_what_is_left_out_is_counted(tasks: list[TaskInstance], tmp_path: Path) 
     )
     assert manifest.left_out == {LeftOut.NO_SOURCE: 1}
     assert manifest.examples == 4
+
+
+def test_several_windows_of_a_task_are_examples_and_the_first_is_the_one_that_is_always_shown(
+    tasks: list[TaskInstance], tmp_path: Path
+) -> None:
+    def tokens_of(windows: int) -> list[list[int]]:
+        folder = tmp_path / str(windows)
+        manifest = write_examples(
+            [TrainingTask(task) for task in tasks[:5]],
+            folder,
+            files=lambda task: {} if task is tasks[1] else {"s.py": "a = 1\n" * 9 + sources_of(task)["s.py"]},
+            tokenizer=BUNDLED,
+            layout=LAYOUT.model_copy(update={"windows": windows, "window_lines": 6}),
+        )
+        assert manifest.left_out == {LeftOut.NO_SOURCE: 1}, "a task counts once"
+        table = pq.read_table(folder / manifest.shards[0].name)
+        assert table["instance_id"].to_pylist() == [
+            task.instance_id for task in tasks[:5] if task is not tasks[1] for _ in range(windows)
+        ]
+        found: list[list[int]] = table["tokens"].to_pylist()
+        return found
+
+    several = tokens_of(8)
+    assert several[::8] == tokens_of(1)
+    assert all(len({tuple(one) for one in several[at : at + 8]}) > 1 for at in range(0, 32, 8))
 
 
 def test_the_same_tasks_give_the_same_bytes(tasks: list[TaskInstance], tmp_path: Path) -> None:
