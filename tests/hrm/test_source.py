@@ -171,7 +171,9 @@ def test_several_windows_of_a_task_are_examples_and_the_first_is_the_one_that_is
         manifest = write_examples(
             [TrainingTask(task) for task in tasks[:5]],
             folder,
-            files=lambda task: {} if task is tasks[1] else {"s.py": "a = 1\n" * 9 + sources_of(task)["s.py"]},
+            files=lambda task: (
+                {} if task is tasks[1] else {"s.py": "a = 1\n" * 9 + sources_of(task)["s.py"] + "b = 1\n" * 9}
+            ),
             tokenizer=BUNDLED,
             layout=LAYOUT.model_copy(update={"windows": windows, "window_lines": 6}),
         )
@@ -185,7 +187,7 @@ def test_several_windows_of_a_task_are_examples_and_the_first_is_the_one_that_is
 
     several = tokens_of(8)
     assert several[::8] == tokens_of(1)
-    assert all(len({tuple(one) for one in several[at : at + 8]}) > 1 for at in range(0, 32, 8))
+    assert all(len({tuple(one) for one in several[at : at + 8]}) > 2 for at in range(0, 32, 8))
 
 
 def test_the_same_tasks_give_the_same_bytes(tasks: list[TaskInstance], tmp_path: Path) -> None:
