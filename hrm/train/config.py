@@ -140,8 +140,11 @@ class RunConfig(Model):
 
 _TRAINING = {
     "tiny": (
-        TrainConfig(steps=300, length=1_024, rows=3, lr=2e-3, warmup=20, save_every=50),
-        ExampleLayout(max_tokens=768, issue_tokens=160, window_lines=24),
+        # Of a batch of two or three examples it learns more in the same time than of seven.
+        TrainConfig(
+            steps=800, length=1_024, rows=1, lr=1e-3, warmup=50, save_every=100, weights=LossWeights(pointer=1.0)
+        ),
+        ExampleLayout(max_tokens=768, issue_tokens=160, window_lines=24, windows=6),
     ),
     "small": (
         TrainConfig(steps=20_000, rows=16, lr=6e-4, warmup=500, save_every=500, ema=0.999, precision=Precision.BF16),
