@@ -44,7 +44,7 @@ from task_registry.splits import Splits
 
 ROOT = Path(__file__).parents[1]
 GYMFORGE = (sys.executable, "-c", "from flows.entry import main; main()")
-SPLITS = Splits(shares={"train": 0.75, "test": 0.25})
+SPLITS = Splits(shares={"train": 0.75, "test": 0.25}, by_history=False)
 SHOWN = ("bits_per_byte", "line@1", "line@3", "exact", "pass@1")
 GUESSES = {"any shown line": "any_line", "any shown line that a small bug could be on": "any_site"}
 

@@ -67,9 +67,8 @@ def measure(template: Path, folder: Path, tasks: int, rounds: int) -> dict[str, 
 
 def ours(folder: Path, sources: list[Source]) -> None:
     splits = Splits()
-    write_release(
-        DatasetLayout(folder), sources, splits=sorted(splits.shares), split_of=splits.split_of, dropped=frozenset()
-    )
+    dealt = {source.repo: splits.split_of(source.repo) for source in sources}
+    write_release(DatasetLayout(folder), sources, splits=sorted(splits.shares), dealt=dealt, dropped=frozenset())
 
 
 def raw(path: Path, sources: list[Source]) -> None:

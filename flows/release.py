@@ -148,7 +148,7 @@ def _make(settings: ReleaseSettings, out: Path) -> ShardManifest:
             layout,
             [Source(held.place, shard, held.ingestion.repo) for held in registry.held for shard in held.shards],
             splits=sorted(settings.splits.shares),
-            split_of=settings.splits.split_of,
+            dealt=registry.dealt,
             dropped=dropped.keys(),
         )
         rejected = write_dropped(layout, _rejected_rows(facts, dropped))
@@ -159,6 +159,7 @@ def _make(settings: ReleaseSettings, out: Path) -> ShardManifest:
                 sources=tuple(sorted(registry.versions.values())),
                 shares=settings.splits.shares,
                 splits_seed=settings.splits.seed,
+                splits_by_history=settings.splits.by_history,
                 tasks={
                     split: sum(shard.rows for shard in shards if shard.split == split)
                     for split in sorted(settings.splits.shares)

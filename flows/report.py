@@ -62,7 +62,7 @@ def report_facts(layout: DatasetLayout, *, name: str) -> ReportFacts:
 
 def _tasks(registry: Registry, manifest: ShardManifest) -> Iterator[ReportTask]:
     for task in registry.tasks():
-        split = registry.splits.split_of(task.repo) if manifest.release else ""
+        split = registry.dealt[task.repo] if manifest.release else ""
         yield ReportTask(task, stage_of(task.complexity), split)
         listener().advance()
 

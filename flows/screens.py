@@ -179,8 +179,7 @@ def show_release(folder: Path, manifest: ShardManifest) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("split", "tasks", "repositories"):
         table.add_column(name, justify="left" if name == "split" else "right")
-    dealt = Splits(shares=release.shares, seed=release.splits_seed)
-    repos = Counter(dealt.split_of(repo) for repo in {one.repo for one in manifest.ingestions})
+    repos = Counter(Splits.of_release(release).deal(manifest.ingestions).values())
     for split, tasks in release.tasks.items():
         table.add_row(split, str(tasks), str(repos[split]))
     console.print(table)

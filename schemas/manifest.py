@@ -67,6 +67,8 @@ class Release(Model):
     shares: Mapping[str, float]
     """Split to the share of repositories that it was to have."""
     splits_seed: int
+    splits_by_history: bool = False
+    """Whether repositories of one history were dealt together; by their names alone in releases of schema 1.1."""
     tasks: Mapping[str, int]
     """Split to number of tasks."""
     dropped: Mapping[str, Mapping[str, int]]

@@ -8,7 +8,7 @@ from pydantic import Field
 from schemas.model import Model
 from schemas.repo import DependencyMode, Language, SandboxKind
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """`MAJOR.MINOR`; what raises which number is in `docs/schema.md`."""
 
 

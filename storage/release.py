@@ -1,7 +1,7 @@
 """Write a release: tasks of many shards as sorted files of a fitting size, by split; imports pyarrow."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,11 +56,13 @@ def write_release(
     sources: Sequence[Source],
     *,
     splits: Sequence[str],
-    split_of: Callable[[str], str],
+    dealt: Mapping[str, str],
     dropped: Collection[str],
     target_bytes: int = TARGET_FILE_BYTES,
 ) -> tuple[ReleasedShard, ...]:
     """Write `data/{split}-{i:05d}-of-{n:05d}.parquet` for each split, but for tasks whose id is among `dropped`.
+
+    `dealt`: repository to its split.
 
     The same rows and target give the same bytes. Nothing is decoded into Python; about a row group is held at a time.
 
@@ -74,7 +76,7 @@ def write_release(
     with refusals_named(layout.data):
         layout.data.mkdir(parents=True, exist_ok=True)
         for split in splits:
-            own = [source for source in sources if split_of(source.repo) == split]
+            own = [source for source in sources if dealt[source.repo] == split]
             size_bytes = sum(source.shard.size_bytes for source in own)
             files = max(1, round(size_bytes / target_bytes))
             groups = _groups(_merged(own, gone))

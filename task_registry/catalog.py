@@ -1,6 +1,6 @@
 """The catalog: a dataset folder's tasks as typed rows, read lazily and filtered in the shards."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,8 +112,9 @@ def summarize_tasks(directory: Path | str, query: TaskQuery | None = None) -> It
     """As `query_tasks`, reading only what a list shows."""
     query = query or TaskQuery()
     paths = _task_paths(directory, query)
-    splits = Splits.of_release(_open(directory)[1].release)
-    return (_summary(row, splits) for row in _rows(paths, query, columns=(*_QUERIED, "FAIL_TO_PASS")))
+    manifest = _open(directory)[1]
+    dealt = Splits.of_release(manifest.release).deal(manifest.ingestions)
+    return (_summary(row, dealt) for row in _rows(paths, query, columns=(*_QUERIED, "FAIL_TO_PASS")))
 
 
 def count_tasks(directory: Path | str, query: TaskQuery | None = None) -> int:
@@ -209,7 +210,7 @@ def _condition(query: TaskQuery) -> Any:
     return condition
 
 
-def _summary(row: dict[str, Any], splits: Splits) -> TaskSummary:
+def _summary(row: dict[str, Any], dealt: Mapping[str, str]) -> TaskSummary:
     return TaskSummary(
         instance_id=row["instance_id"],
         repo=row["repo"],
@@ -220,5 +221,5 @@ def _summary(row: dict[str, Any], splits: Splits) -> TaskSummary:
         complexity=row["complexity"]["score"],
         fail_to_pass=len(row["FAIL_TO_PASS"]),
         stage=stage_of(Complexity.model_validate(row["complexity"])),
-        split=splits.split_of(row["repo"]),
+        split=dealt[row["repo"]],
     )

@@ -48,9 +48,10 @@ class Registry:
     """Datasets as one; immutable, and safe to share between threads."""
 
     def __init__(self, held: Sequence[Held], versions: Mapping[str, str], splits: Splits) -> None:
-        self.splits = splits
         self.held = tuple(held)
         """Every repository's part, by repository and commit."""
+        self.dealt = splits.deal(one.ingestion for one in self.held)
+        """Repository to its split."""
         self.versions = dict(versions)
         """Dataset, as it was named, to its version."""
 
@@ -102,11 +103,10 @@ class Registry:
         frames = [_frame(place, shards) for place, shards in self._shards_by_place().items()]
         frame = pl.concat(frames or [_empty()])
         labels = pl.col("domain").list.eval(pl.element().struct.field("label"))
-        splits = {repo: self.splits.split_of(repo) for repo in sorted({held.ingestion.repo for held in self.held})}
         frame = frame.with_columns(
             labels.alias("domains"),
             stage_expression().alias("stage"),
-            pl.col("repo").replace_strict(splits, default=None, return_dtype=pl.String).alias("split"),
+            pl.col("repo").replace_strict(self.dealt, default=None, return_dtype=pl.String).alias("split"),
         )
         if not where.strip():
             return frame

@@ -1,13 +1,16 @@
-"""Which split a repository belongs to: by the hash of its name, so that no other repository has a say in it."""
+"""Which split a repository belongs to: by the hash of where its history begins, so that no other has a say in it.
+
+A fork begins where its origin does, and is in the same split. Where no history is known, the name stands for it.
+"""
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from schemas.manifest import Release
+from schemas.manifest import Ingestion, Release
 from schemas.model import Model
 
 _UNIT = 2**64
@@ -25,6 +28,8 @@ class Splits(Model):
     """Split to its share of repositories; together 1. Their order is no matter."""
     seed: int = 0
     """Another seed deals the repositories anew."""
+    by_history: bool = True
+    """Whether repositories of one history go together; else each by its name alone."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> "Splits":
@@ -37,11 +42,23 @@ class Splits(Model):
     @classmethod
     def of_release(cls, release: Release | None) -> Self:
         """How a release deals them; the default where there is none."""
-        return cls(shares=release.shares, seed=release.splits_seed) if release else cls()
+        if release is None:
+            return cls()
+        return cls(shares=release.shares, seed=release.splits_seed, by_history=release.splits_by_history)
 
-    def split_of(self, repo: str) -> str:
-        """The split of a repository, by `owner/name`."""
-        digest = hashlib.sha256(f"split\0{self.seed}\0{repo.lower()}".encode()).digest()
+    def deal(self, ingestions: Iterable[Ingestion]) -> dict[str, str]:
+        """Repository to its split, the same for all of its commits.
+
+        Of several first commits, as where histories were merged, the lowest hash counts.
+        """
+        begins: dict[str, set[str]] = {}
+        for one in ingestions:
+            begins.setdefault(one.repo, set()).update(one.root_commits if self.by_history else ())
+        return {repo: self.split_of(min(roots, default=repo)) for repo, roots in sorted(begins.items())}
+
+    def split_of(self, beginning: str) -> str:
+        """The split of what begins with a commit, by its full hash; or of `owner/name`, where none is known."""
+        digest = hashlib.sha256(f"split\0{self.seed}\0{beginning.lower()}".encode()).digest()
         point, reached = int.from_bytes(digest[:8], "big") / _UNIT, 0.0
         chosen = ""
         for name, share in sorted(self.shares.items()):

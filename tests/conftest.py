@@ -199,6 +199,28 @@ def built() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def make_ingestion(built: dict[str, Any]) -> Callable[..., Ingestion]:
+    def make(**changes: Any) -> Ingestion:
+        fields = {
+            "repo": REPO,
+            "url": "https://example.org/acme/tinystats",
+            "commit": COMMIT,
+            "license_spdx": "MIT",
+            "sandbox": "local",
+            "config_hash": "c0",
+            "seed": 0,
+            "tasks": 0,
+            "rejected": {},
+            "quarantined": {},
+            "shards": (),
+            "rejected_shards": (),
+        }
+        return Ingestion.model_validate(fields | built | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def write_dataset() -> Callable[[Path, TaskInstance], None]:
     """Make a dataset folder of one task, without running anything."""
 

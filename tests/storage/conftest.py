@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from schemas.manifest import Ingestion
 from schemas.tasks import RejectedCandidate
 from storage.layout import DatasetLayout
 from storage.manifest import open_for_writing
@@ -31,28 +30,6 @@ def make_rejected() -> Callable[..., RejectedCandidate]:
             "bug_patch": "diff",
         }
         return RejectedCandidate.model_validate(fields | changes)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def make_ingestion(built: dict[str, Any]) -> Callable[..., Ingestion]:
-    def make(**changes: Any) -> Ingestion:
-        fields = {
-            "repo": REPO,
-            "url": "https://example.org/acme/tinystats",
-            "commit": COMMIT,
-            "license_spdx": "MIT",
-            "sandbox": "local",
-            "config_hash": "c0",
-            "seed": 0,
-            "tasks": 0,
-            "rejected": {},
-            "quarantined": {},
-            "shards": (),
-            "rejected_shards": (),
-        }
-        return Ingestion.model_validate(fields | built | changes)
 
     return make
 

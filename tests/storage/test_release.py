@@ -56,7 +56,7 @@ def released(
         DatasetLayout(folder),
         sources,
         splits=("train", "validation", "test"),
-        split_of=split_of,
+        dealt={source.repo: split_of(source.repo) for source in sources},
         dropped=dropped,
         target_bytes=target_bytes,
     )

@@ -13,6 +13,8 @@ from schemas.tasks import SCHEMA_VERSION, TaskInstance, is_readable
 from storage.content import seal
 from storage.manifest import add_ingestion, committing, open_for_reading, open_for_writing, read_manifest
 from task_registry import Registry, get_task, load_rejected, load_tasks
+from task_registry.catalog import summarize_tasks
+from task_registry.splits import Splits
 
 VERSIONS = Path(__file__).parent / "versions"
 EARLIER = sorted(path.name for path in VERSIONS.iterdir())
@@ -54,20 +56,35 @@ def test_what_is_added_leaves_their_shards_as_they_are(
     from storage.shards import write_tasks
 
     before = {path.name: path.read_bytes() for path in (dataset / "data").iterdir()}
-    count = len(list(load_tasks(dataset)))
+    own = {row.instance_id: row.attribution for row in load_tasks(dataset)}
+    assert (None in own.values()) == (read_manifest(open_for_reading(dataset)).schema_version == "1.0")
     with open_for_writing(dataset) as layout, committing(layout):
         task = make_task(attribution=("Copyright 2026 Acme",))
         shards = write_tasks(layout, repo=task.repo, commit=task.base_commit, tasks=[task])
         add_ingestion(layout, make_ingestion(tasks=1, shards=shards))
     assert read_manifest(layout).schema_version == SCHEMA_VERSION
     assert {path.name: path.read_bytes() for path in (dataset / "data").iterdir() if path.name in before} == before
-    assert len(list(load_tasks(dataset, check=True))) == count + 1
-    assert len(Registry.open(dataset).ids()) == count + 1
+    assert len(list(load_tasks(dataset, check=True))) == len(own) + 1
+    assert len(Registry.open(dataset).ids()) == len(own) + 1
     make_release(ReleaseSettings(datasets=(str(dataset),), out=dataset.with_name("release")))
     of_row = {row.instance_id: row.attribution for row in load_tasks(dataset.with_name("release"))}
-    assert of_row[task.instance_id] == ("Copyright 2026 Acme",)
-    assert None in of_row.values(), "what an earlier version did not have is not made up"
+    expected = own | {task.instance_id: ("Copyright 2026 Acme",)}
+    assert len(of_row) > 1
+    assert of_row.items() <= expected.items(), "what an earlier version did not have is not made up"
     assert all(seal(row) == row for row in load_tasks(dataset.with_name("release")))
+
+
+def test_a_release_of_before_is_dealt_as_it_was() -> None:
+    """By names: by history, its repository would be in the other split."""
+    folder = Path(__file__).parent / "releases" / "1.1"
+    (shard,) = (one for one in read_manifest(open_for_reading(folder)).release.shards if one.rows)
+    registry = Registry.open(folder)
+    assert (
+        {one.split for one in registry.summaries()} == {shard.split} == {one.split for one in summarize_tasks(folder)}
+    )
+    assert set(
+        Splits(shares={"train": 0.5, "test": 0.5}, seed=1).deal(one.ingestion for one in registry.held).values()
+    ) != {shard.split}
 
 
 @pytest.mark.parametrize("version", ["1.99", "2.0", "0.9", "1", "1.x", "1.²", "", "01.0", "1.0.0", "1.-1"])

@@ -1,11 +1,14 @@
 """Repositories are dealt to splits one by one; stages follow from complexity."""
 
+from collections.abc import Callable
+
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from schemas.manifest import Ingestion
 from schemas.tasks import Complexity
 from task_registry.curriculum import STAGES, stage_expression, stage_of
 from task_registry.splits import Splits
@@ -37,6 +40,34 @@ def test_the_order_of_shares_is_no_matter() -> None:
 
 def test_names_that_differ_in_case_are_one_repository() -> None:
     assert all(Splits(seed=seed).split_of("Acme/Maps") == Splits(seed=seed).split_of("acme/maps") for seed in range(50))
+
+
+roots = st.lists(st.integers(0, 3).map(lambda one: f"{one:040x}"), max_size=2, unique=True)
+
+
+@given(st.dictionaries(names, st.lists(roots, min_size=1, max_size=2), max_size=10), names, roots, st.integers(0, 99))
+def test_a_fork_is_where_its_origin_is_and_nobody_moves_for_another(
+    make_ingestion: Callable[..., Ingestion], repos: dict[str, list[list[str]]], more: str, begins: list[str], seed: int
+) -> None:
+    splits = Splits(shares={"train": 0.5, "test": 0.5}, seed=seed)
+    every = [make_ingestion(repo=repo, root_commits=tuple(one)) for repo, several in repos.items() for one in several]
+    before = splits.deal(every)
+    assert before.keys() == repos.keys()
+    added = [make_ingestion(repo=more, root_commits=tuple(begins))] if more not in repos else []
+    after = splits.deal([*added, *reversed(every)])
+    assert {repo: after[repo] for repo in repos} == before
+    by_beginning: dict[str, set[str]] = {}
+    for repo, several in repos.items():
+        key = min((root for one in several for root in one), default=repo)
+        by_beginning.setdefault(key, set()).add(before[repo])
+    assert all(len(found) == 1 for found in by_beginning.values())
+    by_name = splits.model_copy(update={"by_history": False}).deal(every)
+    assert by_name == {repo: splits.split_of(repo) for repo in repos}
+
+
+def test_repositories_without_a_known_history_are_dealt_one_by_one(make_ingestion: Callable[..., Ingestion]) -> None:
+    dealt = Splits(shares={"train": 0.5, "test": 0.5}).deal(make_ingestion(repo=f"acme/{n}") for n in range(50))
+    assert set(dealt.values()) == {"train", "test"}
 
 
 @pytest.mark.parametrize("shares", [{}, {"train": 0.5}, {"train": 1.5, "test": -0.5}, {"train": float("nan")}])
