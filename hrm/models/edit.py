@@ -171,7 +171,8 @@ class HrmEdit(nn.Module):
 def sight_of(cells: Cells) -> Sight:
     """Who sees whom: prompts in both directions, responses what is before them; no other document.
 
-    On CPU by passages, in a third of the time; elsewhere, and compiled, where shapes are best the same, as a mask.
+    On CPU by passages, which computes no pair that a mask would hide; elsewhere, and compiled, where shapes are best
+    the same, as a mask.
     """
     if cells.tokens.device.type == "cpu" and not torch.compiler.is_compiling():
         return passages(cells)

@@ -82,6 +82,7 @@ def test_tasks_of_a_fork_and_of_a_copied_file_stay_out(
     roots = {held.ingestion.repo: held.ingestion.root_commits for held in registry.held}
     assert roots["local/tinystats"] == roots["local/yfork"] != roots["local/zvendor"]
     assert all(len(one) == 1 for one in roots.values())
+    assert registry.dealt["local/tinystats"] == registry.dealt["local/yfork"]
     tasks = {task.instance_id: task for task in registry.tasks()}
     assert all(task.attribution and task.attribution[0].startswith("Copyright") for task in tasks.values())
     # Near bugs are let pass, so that it is known by what these stay out.
