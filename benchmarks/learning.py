@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sample", type=int, help="tasks that every model is asked about (default: all)")
     parser.add_argument("--tried", type=int, default=100, help="tasks at which the first seed's models make an attempt")
+    parser.add_argument("--max-tokens", type=int, default=192, help="of a response; nine of ten have no more")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time, each on its share of the cores")
     parser.add_argument("--source", action="append", default=[], help="as `gymforge train` takes it")
     parser.add_argument("--json", action="store_true")
@@ -154,7 +155,8 @@ def evaluate(
     def of(run: Run) -> tuple[str, list[Score]]:
         out = options.folder / folder / run.name
         given = ["evaluate-model", str(options.folder / "runs" / run.name), str(options.dataset), "--where", where]
-        given += ["--attempts", str(attempts), *(["--sample", str(sample)] if sample is not None else [])]
+        given += ["--max-tokens", str(options.max_tokens), "--attempts", str(attempts)]
+        given += [*(["--sample", str(sample)] if sample is not None else [])]
         given += [word for source in options.source for word in ("--source", source)]
         print(f"asking {run.name}", file=sys.stderr)
         gymforge(options, [*given, "--out", str(out), "--json"])
@@ -203,6 +205,7 @@ def figures(
         "test_repositories": sorted({one.repo for one in next(iter(scores.values()))}),
         "test_tasks": len(next(iter(scores.values()))),
         "tried_tasks": options.tried,
+        "max_tokens": options.max_tokens,
         "kinds": {
             kind: {
                 "steps": steps_of(options, Variant(kind)),
