@@ -11,6 +11,8 @@ from torch.nn import functional
 from hrm.models.config import ModelConfig
 from hrm.models.dense import Dense
 
+_ROOM = 128
+"""Cells for which room is made at a time, where tokens are written one by one."""
 _TRUNCATION = 2.0
 """Standard deviations at which an initial weight is cut off."""
 
@@ -35,6 +37,22 @@ Sight: TypeAlias = Tensor | Sequence[Passage] | None
 alone (its prompt the prompt, what is behind it all that is before it); or everybody everybody."""
 
 
+class _Held(NamedTuple):
+    """Keys and values of one layer, and room for more."""
+
+    key: Tensor
+    value: Tensor
+    cells: int
+
+    def with_room(self, more: int) -> "_Held":
+        if self.cells + more <= self.key.shape[2]:
+            return self
+        return _Held(_widened(self.key, more + _ROOM), _widened(self.value, more + _ROOM), self.cells)
+
+    def repeated(self, times: int) -> "_Held":
+        return _Held(self.key.repeat_interleave(times, dim=0), self.value.repeat_interleave(times, dim=0), self.cells)
+
+
 class Memory:
     """Keys and values of the cells that were read before, for every attention layer in the order of its calls.
 
@@ -42,7 +60,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._held: list[tuple[Tensor, Tensor]] = []
+        self._held: list[_Held] = []
         self._at = 0
 
     def rewind(self) -> None:
@@ -50,22 +68,35 @@ class Memory:
         self._at = 0
 
     def extended(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """What a layer has held with this behind it, `[B, heads, S, head_size]`; it is held from now on."""
+        """What a layer has held with this behind it, `[B, heads, S, head_size]`; it is held from now on.
+
+        Without gradients: what was given back before is written behind.
+        """
         if self._at == len(self._held):
-            self._held.append((key, value))
+            held = _Held(key, value, key.shape[2])
         else:
-            old_key, old_value = self._held[self._at]
-            self._held[self._at] = (torch.cat((old_key, key), dim=2), torch.cat((old_value, value), dim=2))
+            held = self._held[self._at].with_room(key.shape[2])
+            cells = slice(held.cells, held.cells + key.shape[2])
+            held.key[:, :, cells], held.value[:, :, cells] = key, value
+            held = held._replace(cells=cells.stop)
+        self._held[self._at : self._at + 1] = [held]
         self._at += 1
-        return self._held[self._at - 1]
+        return held.key[:, :, : held.cells], held.value[:, :, : held.cells]
 
     def repeated(self, times: int) -> "Memory":
-        """The same for so many rows as there were, times `times`."""
+        """The same for so many rows as there were, times `times`; of one, this is not to be used any more."""
+        if times == 1:
+            return self
         copy = Memory()
-        copy._held = [
-            (key.repeat_interleave(times, dim=0), value.repeat_interleave(times, dim=0)) for key, value in self._held
-        ]
+        copy._held = [held.repeated(times) for held in self._held]
         return copy
+
+
+def _widened(heads: Tensor, by: int) -> Tensor:
+    batch, count, cells, size = heads.shape
+    wide = heads.new_empty(batch, count, cells + by, size)
+    wide[:, :, :cells] = heads
+    return wide
 
 
 def rotation(length: int, *, head_size: int, theta: float, like: Tensor) -> Rotation:
