@@ -44,6 +44,7 @@ from task_registry.splits import Splits
 
 ROOT = Path(__file__).parents[1]
 GYMFORGE = (sys.executable, "-c", "from flows.entry import main; main()")
+# By their names: none of the list is another's fork, and whoever reads the names can deal them again.
 SPLITS = Splits(shares={"train": 0.75, "test": 0.25}, by_history=False)
 SHOWN = ("bits_per_byte", "line@1", "line@3", "exact", "pass@1")
 GUESSES = {"any shown line": "any_line", "any shown line that a small bug could be on": "any_site"}
@@ -125,7 +126,7 @@ def train(options: argparse.Namespace, examples: Path, run: Run) -> float:
 
 def gymforge(options: argparse.Namespace, given: Sequence[str]) -> str:
     """What a command prints, on one job's share of the cores."""
-    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
+    threads = str(max(1, len(os.sched_getaffinity(0)) // options.jobs))
     environment = os.environ | {"OMP_NUM_THREADS": threads}
     return subprocess.run([*GYMFORGE, *given], check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
@@ -153,14 +154,17 @@ def evaluate(
     where = f"repo IN ({', '.join(repr(repo) for repo in repos)})"
 
     def of(run: Run) -> tuple[str, list[Score]]:
-        out = options.folder / folder / run.name
+        out = options.folder / f"{folder}-{sample or 'all'}" / run.name
         given = ["evaluate-model", str(options.folder / "runs" / run.name), str(options.dataset), "--where", where]
         given += ["--max-tokens", str(options.max_tokens), "--attempts", str(attempts)]
-        given += [*(["--sample", str(sample)] if sample is not None else [])]
+        given += [] if sample is None else ["--sample", str(sample)]
         given += [word for source in options.source for word in ("--source", source)]
         print(f"asking {run.name}", file=sys.stderr)
         gymforge(options, [*given, "--out", str(out), "--json"])
-        return run.name, list(_scores(out / "scores" / f"{run.name}.jsonl"))
+        asked = json.loads((out / "evaluation.json").read_text())["tasks"]
+        found = list(_scores(out / "scores" / f"{run.name}.jsonl"))
+        assert len(found) == asked, "scores of other tasks lie in the folder"
+        return run.name, found
 
     with ThreadPoolExecutor(options.jobs) as pool:
         scores = dict(pool.map(of, runs))
@@ -204,7 +208,7 @@ def figures(
         "train_repositories": sorted({one.repo for one in registry.summaries("split = 'train'")}),
         "test_repositories": sorted({one.repo for one in next(iter(scores.values()))}),
         "test_tasks": len(next(iter(scores.values()))),
-        "tried_tasks": options.tried,
+        "tried_tasks": len(next(iter(tried.values()), [])),
         "max_tokens": options.max_tokens,
         "kinds": {
             kind: {

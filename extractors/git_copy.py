@@ -81,6 +81,7 @@ class GitCopy:
     def describe(self, commit: str) -> RepoRef:
         """Name, address, time and version of a commit."""
         seconds = self._run(self.path, "log", "-1", "--no-show-signature", "--format=%ct", commit).stdout.strip()
+        roots = self._roots(commit)
         tags = run_git(self.path, "describe", "--tags", f"--abbrev={_ABBREVIATION}", commit)
         return RepoRef(
             name=self.source.name,
@@ -88,7 +89,8 @@ class GitCopy:
             commit=commit,
             committed_at=datetime.fromtimestamp(int(seconds), UTC),
             version=tags.stdout.strip() if tags.status == 0 else "",
-            root_commits=self._roots(commit),
+            root_commits=roots,
+            first_commit=self._roots(commit, "--first-parent")[0] if roots else "",
         )
 
     def export(self, commit: str, tree: Path, *, room: TreeRoom, below: str = "") -> tuple[SubmoduleLink, ...]:
@@ -114,10 +116,10 @@ class GitCopy:
             room.take_bytes(below, size_of(tree))
         return self._named(commit, links)
 
-    def _roots(self, commit: str) -> tuple[str, ...]:
+    def _roots(self, commit: str, *how: str) -> tuple[str, ...]:
         if self._run(self.path, "rev-parse", "--is-shallow-repository").stdout.strip() == "true":
             return ()
-        return tuple(sorted(self._run(self.path, "rev-list", "--max-parents=0", commit).stdout.split()))
+        return tuple(sorted(self._run(self.path, "rev-list", *how, "--max-parents=0", commit).stdout.split()))
 
     def _measure(self, commit: str, room: TreeRoom, below: str) -> dict[str, str]:
         """Take room for everything in a commit; returns the submodules' commits by path."""

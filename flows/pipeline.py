@@ -355,6 +355,7 @@ class Pipeline:
                 license_spdx=ref.license_spdx,
                 attribution=ref.attribution,
                 root_commits=ref.root_commits,
+                first_commit=ref.first_commit,
                 sandbox=self.backend.kind,
                 config_hash=self.ground.config_hash,
                 seed=self.settings.seed,

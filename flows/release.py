@@ -60,6 +60,7 @@ def release_settings(
     out: Path,
     shares: Sequence[str],
     seed: int,
+    by_name: bool,
     licences: Sequence[str],
     benchmarks: Sequence[str],
     since: date | None,
@@ -83,7 +84,7 @@ def release_settings(
         if not name.isidentifier() or not name.isascii():
             raise InvalidInput(f"--split {share}: a split's name is letters, digits and underscores")
     try:
-        splits = Splits(shares=dealt, seed=seed) if dealt else Splits(seed=seed)
+        splits = Splits(seed=seed, by_history=not by_name, **({"shares": dealt} if dealt else {}))
     except ValidationError as error:
         raise InvalidInput(f"--split: {error.errors(include_url=False)[0]['msg']}") from error
     gates = GateSettings(benchmarks=tuple(benchmarks), since=since, near=near)

@@ -18,6 +18,7 @@ from storage.report.facts import ReportFacts, ReportTask, RunTimes
 from storage.report.folder import refuse_foreign
 from storage.report.site import Site, require_libraries, write_report
 from task_registry import Registry
+from task_registry.catalog import split_in
 from task_registry.curriculum import stage_of
 
 _WORK = ("acquire", "environment", "baseline", "synthesize", "impact", "validate", "assemble", "write")
@@ -62,7 +63,7 @@ def report_facts(layout: DatasetLayout, *, name: str) -> ReportFacts:
 
 def _tasks(registry: Registry, manifest: ShardManifest) -> Iterator[ReportTask]:
     for task in registry.tasks():
-        split = registry.dealt[task.repo] if manifest.release else ""
+        split = split_in(registry.dealt, task.repo) if manifest.release else ""
         yield ReportTask(task, stage_of(task.complexity), split)
         listener().advance()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from flows.settings import default_cache_dir
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # torch is imported only when something is trained
 
 _MANIFEST = "examples.json"
 """What tells a folder of examples from a dataset."""
+_LAST = 50
+"""Steps whose mean is told: a step alone may be of a few examples."""
 
 
 class TrainingOutcome(Model):
@@ -34,7 +37,7 @@ class TrainingOutcome(Model):
     steps: int
     """All that were made, those before a resume included."""
     loss: float
-    """Of the last step; so are the others."""
+    """The mean of the last steps, 50 at most; so are the others."""
     bits_per_byte: float
     accuracy: float
     line_accuracy: float
@@ -85,17 +88,17 @@ def train_model(
         trainer = Trainer(chosen, examples, out, world=world, report=report, say=say)
         if resume and trainer.resume():
             say(f"Going on from step {trainer.progress.step}.")
-        rows = trainer.train()
+        last = trainer.train()[-_LAST:]
         return TrainingOutcome(
             run=out,
             parameters=sum(one.numel() for one in trainer.model.parameters()),
             examples=trainer.manifest.examples,
             left_out=sum(trainer.manifest.left_out.values()),
             steps=trainer.progress.step,
-            loss=rows[-1].loss,
-            bits_per_byte=rows[-1].bits_per_byte,
-            accuracy=rows[-1].accuracy,
-            line_accuracy=rows[-1].line_accuracy,
+            loss=fmean(row.loss for row in last),
+            bits_per_byte=fmean(row.bits_per_byte for row in last),
+            accuracy=fmean(row.accuracy for row in last),
+            line_accuracy=fmean(row.line_accuracy for row in last),
         )
 
 

@@ -1,5 +1,6 @@
 """The Prefect flows that keep what was made worth having: checks of finished tasks, and releases, published."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -23,6 +24,7 @@ from storage.manifest import read_manifest
 from task_registry import Registry
 from task_registry.gates import GateSettings
 from task_registry.gates.health import in_quarantine
+from task_registry.splits import Splits
 
 CHECK_LIMIT_S = 6 * 3600
 RELEASE_LIMIT_S = 12 * 3600
@@ -109,6 +111,7 @@ def release(
             settings = ReleaseSettings(
                 datasets=tuple(datasets),
                 out=out,
+                splits=_dealt_so_far(Path(releases)),
                 gates=GateSettings(benchmarks=tuple(benchmarks or ())),
                 health=health,
                 sandbox=sandbox,
@@ -140,11 +143,24 @@ def _unchanged(releases: Path, datasets: list[str]) -> Path | None:
     registry = Registry.open(*datasets)
     sources = tuple(sorted(registry.versions.values()))
     failed = {name for name, checks in registry.checks().items() if in_quarantine(checks)}
-    for path in sorted(releases.glob("????-??-??*"), reverse=True):
-        made = read_manifest(DatasetLayout(path)).release if DatasetLayout(path).manifest.exists() else None
-        if made is not None and made.sources == sources:
+    for path, made in _made(releases):
+        if made.sources == sources:
             return path if failed.isdisjoint(Registry.open(path).ids()) else None
     return None
+
+
+def _dealt_so_far(releases: Path) -> Splits:
+    """How the newest release was dealt, so that no task changes its split; the default where there is none."""
+    newest = next((made for _, made in _made(releases)), None)
+    return Splits.of_release(newest)
+
+
+def _made(releases: Path) -> Iterator[tuple[Path, Release]]:
+    """Releases that are there, the newest first."""
+    for path in sorted(releases.glob("????-??-??*"), reverse=True):
+        made = read_manifest(DatasetLayout(path)).release if DatasetLayout(path).manifest.exists() else None
+        if made is not None:
+            yield path, made
 
 
 def _free(out: Path) -> Path:

@@ -68,7 +68,7 @@ class Release(Model):
     """Split to the share of repositories that it was to have."""
     splits_seed: int
     splits_by_history: bool = False
-    """Whether repositories of one history were dealt together; by their names alone in releases of schema 1.1."""
+    """Whether repositories of one history were dealt together; by their names alone before schema 1.2."""
     tasks: Mapping[str, int]
     """Split to number of tasks."""
     dropped: Mapping[str, Mapping[str, int]]
@@ -124,6 +124,8 @@ class Ingestion(Model):
     """Copyright lines of the repository's licence files, as they stand there."""
     root_commits: tuple[str, ...] = ()
     """Commits without parents in its history, sorted: forks share them. Empty where the history was not whole."""
+    first_commit: str = ""
+    """The one of these where its main line (the first parents) begins; empty in ingestions of schema 1.1."""
     sandbox: str
     """Kind of sandbox in which tests ran."""
     config_hash: str

@@ -39,6 +39,8 @@ class RepoRef(Model):
     """Copyright lines of these files, as they stand there."""
     root_commits: tuple[str, ...] = ()
     """Commits without parents in its history, sorted; empty where the history is cut off (a shallow clone)."""
+    first_commit: str = ""
+    """Where its main line (the first parents) begins; empty where the history is cut off."""
     version: str = ""
     """`git describe --tags` at the commit (nearest tag, distance, hash), empty without tags."""
 

@@ -245,6 +245,7 @@ def _ingested(one: Ingestion) -> str:
 def _released(release: Release) -> str:
     words = ["gymforge", "release", "DATASET...", "--out", "RELEASE", "--seed", str(release.splits_seed)]
     words += [word for split, share in sorted(release.shares.items()) for word in ("--split", f"{split}={share!r}")]
+    words += [] if release.splits_by_history else ["--by-name"]
     rules = release.rules
     if rules is None:
         return f"{shlex.join(words)}  # and the rules of its gates were not recorded"

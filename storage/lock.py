@@ -15,7 +15,7 @@ from storage.durable import refusals_named
 
 _LOOK_EVERY_S = 0.05
 _GONE_BEFORE_GIVING_UP = 1000
-"""So often the folder may be gone before its place is taken for one where none can be made, such as in /proc."""
+"""So often the folder may be gone before its place is taken for one where none can be made: in /proc, below a file."""
 
 
 @contextmanager
@@ -93,10 +93,10 @@ def _take_lock(lock: Path, held: str, *, give_up_at: float) -> int:
             try:
                 lock.parent.mkdir(parents=True, exist_ok=True)
                 descriptor = _open_lock(lock, os.O_RDWR | os.O_CREAT)
-            except FileNotFoundError:
+            except (FileNotFoundError, FileExistsError):
                 gone += 1
                 if gone < _GONE_BEFORE_GIVING_UP:
-                    continue  # its last owner took a folder away between two calls
+                    continue  # its last owner took a folder away between two calls, or while it was looked at
                 raise
         taken = False
         try:

@@ -277,12 +277,13 @@ def _conflict(layout: DatasetLayout, found: Ingestion, detail: str) -> DatasetEr
 def _refuse_foreign(layout: DatasetLayout) -> None:
     if layout.root.exists() and not layout.root.is_dir():
         raise DatasetError(f"{layout.root} is a file, not a folder. Choose another folder with --out.")
-    if not layout.root.exists() or layout.manifest.exists():
-        return
     # A first run that was killed before its manifest leaves these two behind.
     ours = {layout.lock.name, temporary_name(layout.manifest).name}
-    strangers = sorted(entry.name for entry in layout.root.iterdir() if entry.name not in ours)
-    if strangers:
+    strangers = []
+    with suppress(FileNotFoundError):  # there is none, or who made it has just taken it away
+        strangers = sorted(entry.name for entry in layout.root.iterdir() if entry.name not in ours)
+    # The manifest comes before all else and goes after it: where others are at work, it is there by now.
+    if strangers and not layout.manifest.exists():
         raise DatasetError(
             f"{layout.root} is not empty and not a gymforge dataset (it holds {', '.join(strangers[:3])}"
             f"{', ...' if len(strangers) > 3 else ''}, and no manifest.json). Choose an empty or new folder with --out."

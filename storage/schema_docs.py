@@ -45,7 +45,7 @@ tests read, query, release and add to them.
 
 | version | what it added |
 |---|---|
-| 1.2 | of a release: `splits_by_history` |
+| 1.2 | of an ingestion: `first_commit`; of a release: `splits_by_history` |
 | 1.1 | of a task: `attribution`, `source_hash`; of an ingestion: `attribution`, `root_commits`, `settings`; |
 | | of a release: `checked`, `last_checked_at`, `rules` |
 | 1.0 | |

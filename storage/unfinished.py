@@ -70,10 +70,10 @@ def clear_writer(folder: Path, *, but: Path | None = None) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder, which whoever made it may take away at any time: then nothing."""
+    """What lies in a folder; nothing where it cannot be read, for whoever made it may take it away at any time."""
     try:
         return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
 
 

@@ -157,6 +157,18 @@ def read_task(row: dict[str, Any], dataset: Path | str) -> TaskInstance:
     return _read(TaskInstance, row, dataset)
 
 
+def split_in(dealt: Mapping[str, str], repo: str) -> str:
+    """A row's split.
+
+    Raises:
+        DatasetDamaged: its repository is not among those that were dealt.
+    """
+    try:
+        return dealt[repo]
+    except KeyError:
+        raise DatasetDamaged(f"a row is of {repo!a}, which the manifest does not name. {NEXT_STEP}") from None
+
+
 def _read(model: type[Row], row: dict[str, Any], directory: Path | str) -> Row:
     try:
         return model.model_validate(row)
@@ -221,5 +233,5 @@ def _summary(row: dict[str, Any], dealt: Mapping[str, str]) -> TaskSummary:
         complexity=row["complexity"]["score"],
         fail_to_pass=len(row["FAIL_TO_PASS"]),
         stage=stage_of(Complexity.model_validate(row["complexity"])),
-        split=dealt[row["repo"]],
+        split=split_in(dealt, row["repo"]),
     )

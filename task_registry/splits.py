@@ -1,11 +1,11 @@
-"""Which split a repository belongs to: by the hash of where its history begins, so that no other has a say in it.
+"""Which split a repository belongs to: by the hash of where its main line begins, so that no other has a say in it.
 
-A fork begins where its origin does, and is in the same split. Where no history is known, the name stands for it.
+A fork begins where its origin does, and is in the same split. Where that is not known, the name stands for it.
 """
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -47,14 +47,13 @@ class Splits(Model):
         return cls(shares=release.shares, seed=release.splits_seed, by_history=release.splits_by_history)
 
     def deal(self, ingestions: Iterable[Ingestion]) -> dict[str, str]:
-        """Repository to its split, the same for all of its commits.
-
-        Of several first commits, as where histories were merged, the lowest hash counts.
-        """
+        """Repository to its split, the same for all of its commits."""
         begins: dict[str, set[str]] = {}
+        names: set[str] = set()
         for one in ingestions:
-            begins.setdefault(one.repo, set()).update(one.root_commits if self.by_history else ())
-        return {repo: self.split_of(min(roots, default=repo)) for repo, roots in sorted(begins.items())}
+            names.add(one.repo)
+            begins.setdefault(one.repo.lower(), set()).update(_beginning(one) if self.by_history else ())
+        return {name: self.split_of(min(begins[name.lower()], default=name)) for name in sorted(names)}
 
     def split_of(self, beginning: str) -> str:
         """The split of what begins with a commit, by its full hash; or of `owner/name`, where none is known."""
@@ -67,3 +66,9 @@ class Splits(Model):
             if share and point < reached:
                 return name
         return chosen
+
+
+def _beginning(ingestion: Ingestion) -> Sequence[str]:
+    """The first commit, if it is known: what schema 1.1 wrote says it where there is one alone."""
+    known = (ingestion.first_commit,) if ingestion.first_commit else ingestion.root_commits
+    return known if len(known) == 1 else ()

@@ -17,6 +17,7 @@ from flows.options import DATASET, RERUN_SANDBOX, WORKERS, json_option, print_js
     "--split", "shares", multiple=True, metavar="NAME=SHARE", help="Splits and shares of repositories (again for each)."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed deals repositories anew.")
+@click.option("--by-name", is_flag=True, help="Deal forks apart from their origins, as before schema 1.2.")
 @click.option(
     "--licence",
     "licences",
@@ -59,6 +60,7 @@ def release(
     out: Path,
     shares: tuple[str, ...],
     seed: int,
+    by_name: bool,
     licences: tuple[str, ...],
     benchmarks: tuple[str, ...],
     since: datetime | None,
@@ -71,7 +73,8 @@ def release(
     """Make a release of the datasets in DIR...: tasks that pass every gate, by split, in files that never change.
 
     Gates leave out what has no allowed licence, overlaps with a benchmark, is there already or holds a secret;
-    `rejected/` and the manifest say what and why. Repositories are dealt to splits whole, by the hash of their names.
+    `rejected/` and the manifest say what and why. Repositories are dealt to splits whole, by the hash of their first
+    commits: a fork goes where its origin goes.
 
     \b
     Examples:
@@ -86,6 +89,7 @@ def release(
         out=out,
         shares=shares,
         seed=seed,
+        by_name=by_name,
         licences=licences,
         benchmarks=benchmarks,
         since=None if since is None else since.date(),

@@ -28,7 +28,8 @@ class ExampleLayout(Model):
     window_lines: int = Field(default=96, ge=1, le=MAX_LINES)
     """Lines of code that are shown, of all files together."""
     windows: int = Field(default=1, ge=1)
-    """Examples that are made of a task to learn from, each with other lines around its edits."""
+    """Examples that are made of a task to learn from, each with lines around its edits that are drawn anew: the same
+    ones again where the file has no others."""
 
 
 class LeftOut(StrEnum):

@@ -25,7 +25,7 @@ ROWS_PER_GROUP = 256
 ROWS_PER_SHARD = 16_384
 _MAX_VOCABULARY = 2**16
 """Tokens are stored in 16 bits."""
-_MANIFEST, _TOKENIZER = "examples.json", "tokenizer.json"
+MANIFEST, _TOKENIZER = "examples.json", "tokenizer.json"
 _SCHEMA = pa.schema(
     [
         ("instance_id", pa.string()),
@@ -48,7 +48,7 @@ class TrainingTask(NamedTuple):
 
     task: TaskInstance
     weight: float = 1.0
-    """How often it is seen in an epoch, on average."""
+    """How often each of its examples is seen in an epoch, on average."""
     stage: str = ""
     """Its stage in a curriculum."""
 
@@ -73,7 +73,7 @@ class ExampleManifest(Model):
     examples: int
     tokens: int
     left_out: Mapping[LeftOut, int]
-    """Tasks that did not become examples, by reason."""
+    """Tasks of which no example could be made, by the reason of the first."""
     shards: tuple[TokenShard, ...]
 
 
@@ -122,7 +122,7 @@ def write_examples(
         left_out=dict(sorted(left_out.items())),
         shards=tuple(shards),
     )
-    write_whole(folder / _MANIFEST, (json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n").encode())
+    write_whole(folder / MANIFEST, (json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n").encode())
     return manifest
 
 
@@ -133,11 +133,11 @@ def open_examples(folder: Path) -> ExampleManifest:
         DatasetError: there is none.
         DatasetDamaged: the manifest or a shard is not what was written.
     """
-    path = folder / _MANIFEST
+    path = folder / MANIFEST
     try:
         manifest = ExampleManifest.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise DatasetError(f"{folder} holds no examples: there is no {_MANIFEST}. Write them again") from error
+        raise DatasetError(f"{folder} holds no examples: there is no {MANIFEST}. Write them again") from error
     except (ValidationError, OSError) as error:
         raise DatasetDamaged(f"{path} cannot be read: {error}. Write the examples again") from error
     for shard in manifest.shards:

@@ -1,10 +1,10 @@
 """Checkpoints: folders that are whole or absent, with weights, configuration and tokenizer inside."""
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -184,15 +184,12 @@ def load_model(path: Path) -> Loaded:
     return Loaded(model.eval(), tokenizer, config, read_progress(checkpoint).step)
 
 
-def hash_of(text: bytes) -> str:
-    """SHA-256 in hexadecimal."""
-    return hashlib.sha256(text).hexdigest()
-
-
 def differing(ours: RunConfig, checkpoint: Path, *, passing: frozenset[str]) -> list[str]:
     """Names of what a checkpoint's configuration has otherwise, but for those that change no curve."""
-    theirs = json.loads((checkpoint / _CONFIG).read_text())
-    mine = json.loads(ours.model_dump_json())
+    text = (checkpoint / _CONFIG).read_text()
+    with suppress(ValidationError):  # what an older version did not have, it had as it is by default
+        text = RunConfig.model_validate_json(text).model_dump_json()
+    theirs, mine = json.loads(text), json.loads(ours.model_dump_json())
     return [
         f"{table}.{name}"
         for table, values in mine.items()

@@ -10,18 +10,19 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from hrm.data.shards import ExampleManifest, open_examples, repos_of, tokenizer_of
+from hrm.data.shards import MANIFEST, ExampleManifest, open_examples, repos_of, tokenizer_of
 from hrm.data.source import Batch as PackedBatch
 from hrm.data.source import BatchPlan, Place, batches
 from hrm.models.edit import HrmEdit, States
 from hrm.models.presets import build
 from hrm.optim import AdamATan2
-from hrm.train.checkpoint import Progress, differing, hash_of, list_checkpoints, restore, save_checkpoint
+from hrm.train.checkpoint import Progress, differing, list_checkpoints, restore, save_checkpoint
 from hrm.train.config import Precision, RunConfig
 from hrm.train.objective import Batch, Sums, Totals, loss_of, measure, to_batch, totals_of
 from hrm.train.parallel import World
 from hrm.train.record import Record, Row
 from schemas.errors import DatasetError, InvalidInput, TrainingFailed
+from storage.durable import sha256_of
 
 _RUNNING = 0.9
 """Share of the running mean of the loss that stays at each step."""
@@ -273,7 +274,7 @@ def _opened(examples: Path, config: RunConfig) -> tuple[ExampleManifest, str]:
     if not manifest.examples:
         why = ", ".join(f"{count} {reason}" for reason, count in manifest.left_out.items())
         raise DatasetError(f"{examples} holds no example to learn from ({why or 'there was no task'})")
-    return manifest, hash_of(manifest.model_dump_json().encode())
+    return manifest, sha256_of(examples / MANIFEST)
 
 
 def _groups(model: HrmEdit, weight_decay: float) -> list[dict[str, Any]]:

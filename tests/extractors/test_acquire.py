@@ -104,11 +104,13 @@ def test_commits_without_parents_are_known_where_the_history_is_whole(repo, tmp_
     git(tmp_path / "fork", "merge", "-q", "--allow-unrelated-histories", "-s", "ours", "-m", "both", "main")
     git(tmp_path, "clone", "-q", "--depth=1", f"file://{repo}", "shallow")
     (root,) = get(repo).ref.root_commits
-    both = get(tmp_path / "fork").ref.root_commits
-    assert root in both
-    assert len(both) == 2
-    assert list(both) == sorted(both)
-    assert get(tmp_path / "shallow").ref.root_commits == ()
+    assert get(repo).ref.first_commit == root
+    fork = get(tmp_path / "fork").ref
+    assert len(fork.root_commits) == 2
+    assert list(fork.root_commits) == sorted(fork.root_commits)
+    assert {fork.first_commit, root} == set(fork.root_commits), "into its own main line, the other one was merged"
+    shallow = get(tmp_path / "shallow").ref
+    assert (shallow.root_commits, shallow.first_commit) == ((), "")
 
 
 def test_linked_work_tree_and_shallow_clone_are_sources_too(repo, tmp_path, get):

@@ -94,13 +94,14 @@ def test_passage_by_passage_is_what_a_mask_over_whole_rows_gives(rows: list[list
     tokens = (np.arange(sizes.sum()) % 500).astype(np.uint16)
     names, plans = np.arange(len(sizes)), np.zeros((len(sizes), 1), np.int32)
     places = iter(range(len(sizes)))
+    length = max(sum(prompt + rest for prompt, rest in row) for row in rows)  # no cell is empty in one row at least
     packed = lay_out(
         [[next(places) for _ in row] for row in rows],
         Examples(tokens, sizes, prompts, prompts - 1, names, plans),
-        length=60,
+        length=length,
     )
     cells = to_batch(packed, torch.ones(600, dtype=int), torch.device("cpu")).cells
-    heads = torch.randn(3, len(rows), 2, 60, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    heads = torch.randn(3, len(rows), 2, length, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
     is_full = (cells.documents >= 0)[:, None, :, None]
     found = []
     for sight in (passages(cells), prefix_mask(cells)):
@@ -121,8 +122,12 @@ def test_compiled_or_elsewhere_rows_have_a_mask(monkeypatch: pytest.MonkeyPatch)
     torch.testing.assert_close(sight_of(cells), prefix_mask(cells))
 
 
+@pytest.mark.parametrize("room", [2, 128])
 @pytest.mark.parametrize("config", EVERY, ids=list(Variant))
-def test_token_by_token_it_computes_what_it_computes_at_once(config: ModelConfig) -> None:
+def test_token_by_token_it_computes_what_it_computes_at_once(
+    config: ModelConfig, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hrm.models.layers._ROOM", room)
     model, tokens, prompt = model_of(config), list(range(10, 22)), 5
     segments = config.halt.max_segments
     at_once = through(model, cells_of(tokens, prompt=prompt), segments).low

@@ -1,11 +1,15 @@
 """Several processes add to one dataset and are killed at random: nothing is lost, doubled or left behind."""
 
+import errno
 import itertools
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from schemas.errors import StorageFailed
 from storage.integrity import check_shards
 from storage.layout import DatasetLayout
 from storage.lock import locked
-from storage.manifest import read_manifest
+from storage.manifest import open_for_writing, read_manifest, refuse_unusable
 from storage.unfinished import clear_writers
 from task_registry import load_tasks
 
@@ -156,11 +160,46 @@ def test_who_looks_for_writers_does_not_mind_that_they_come_and_go(tmp_path: Pat
             assert passer.stdout.readline() == "at work\n"
             for _ in range(3000):
                 assert clear_writers(layout) in (0, 1)
-                with locked(layout.writer_lock("acme/other"), held="other"):
-                    pass
+                for name in ("acme/other", "acme/passing"):
+                    with locked(layout.writer_lock(name), held=name, wait_s=60):
+                        pass
             assert passer.poll() is None, passer.communicate()
         finally:
             passer.kill()
+
+
+def test_a_folder_that_goes_while_it_is_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found there by the call that makes folders, and gone when it looks what it is."""
+    make, refused = os.mkdir, []
+
+    def mkdir(path: Path, mode: int = 0o777) -> None:
+        if not refused and Path(path) == tmp_path / "a":
+            refused.append(path)
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with locked(tmp_path / "a" / ".lock", held="x"):
+        assert refused
+
+
+def test_a_first_run_beside_another_one_sees_that_it_is_a_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one's manifest comes between the look for one and the look for what else lies there."""
+    root, look = tmp_path / "tasks", Path.iterdir
+    root.mkdir()
+    with open_for_writing(tmp_path / "other", writer="acme/first") as layout:
+        shutil.copytree(layout.root, tmp_path / "then")
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder == root and not (root / "manifest.json").exists():
+            shutil.copytree(tmp_path / "then", root, dirs_exist_ok=True)
+        return look(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    refuse_unusable(DatasetLayout(root))
+    assert (root / "manifest.json").exists()
 
 
 def test_a_place_where_no_folder_can_be_made_is_one_clear_error() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -42,27 +42,49 @@ def test_names_that_differ_in_case_are_one_repository() -> None:
     assert all(Splits(seed=seed).split_of("Acme/Maps") == Splits(seed=seed).split_of("acme/maps") for seed in range(50))
 
 
-roots = st.lists(st.integers(0, 3).map(lambda one: f"{one:040x}"), max_size=2, unique=True)
+beginnings = st.sampled_from(["", *(f"{one:040x}" for one in range(4))])
 
 
-@given(st.dictionaries(names, st.lists(roots, min_size=1, max_size=2), max_size=10), names, roots, st.integers(0, 99))
+@given(
+    st.dictionaries(names, st.lists(beginnings, min_size=1, max_size=2), max_size=10),
+    names,
+    beginnings,
+    st.integers(0, 99),
+)
 def test_a_fork_is_where_its_origin_is_and_nobody_moves_for_another(
-    make_ingestion: Callable[..., Ingestion], repos: dict[str, list[list[str]]], more: str, begins: list[str], seed: int
+    make_ingestion: Callable[..., Ingestion], repos: dict[str, list[str]], more: str, begins: str, seed: int
 ) -> None:
+    assume(len({repo.lower() for repo in [*repos, more]}) == len(repos) + 1)
     splits = Splits(shares={"train": 0.5, "test": 0.5}, seed=seed)
-    every = [make_ingestion(repo=repo, root_commits=tuple(one)) for repo, several in repos.items() for one in several]
+    every = [make_ingestion(repo=repo, first_commit=one) for repo, several in repos.items() for one in several]
     before = splits.deal(every)
     assert before.keys() == repos.keys()
-    added = [make_ingestion(repo=more, root_commits=tuple(begins))] if more not in repos else []
-    after = splits.deal([*added, *reversed(every)])
+    after = splits.deal([make_ingestion(repo=more, first_commit=begins), *reversed(every)])
     assert {repo: after[repo] for repo in repos} == before
-    by_beginning: dict[str, set[str]] = {}
     for repo, several in repos.items():
-        key = min((root for one in several for root in one), default=repo)
-        by_beginning.setdefault(key, set()).add(before[repo])
-    assert all(len(found) == 1 for found in by_beginning.values())
+        known = sorted({*several} - {""})
+        assert before[repo] == splits.split_of(known[0] if known else repo)
     by_name = splits.model_copy(update={"by_history": False}).deal(every)
     assert by_name == {repo: splits.split_of(repo) for repo in repos}
+
+
+def test_a_history_that_is_merged_in_moves_nobody(make_ingestion: Callable[..., Ingestion]) -> None:
+    own, other = "f" * 40, "0" * 40
+    alone = make_ingestion(first_commit=own, root_commits=(own,))
+    both = make_ingestion(commit="1" * 40, first_commit=own, root_commits=(other, own))
+    of_before = make_ingestion(root_commits=(own,))
+    for seed in range(20):
+        splits = Splits(shares={"train": 0.5, "test": 0.5}, seed=seed)
+        dealt = [splits.deal(one) for one in ([alone], [both], [alone, both], [of_before], [of_before, both])]
+        assert all(one == dealt[0] for one in dealt)
+
+
+def test_names_that_differ_in_case_are_dealt_as_one(make_ingestion: Callable[..., Ingestion]) -> None:
+    several = [make_ingestion(repo="Acme/Maps"), make_ingestion(repo="acme/maps", first_commit="1" * 40)]
+    for seed in range(20):
+        dealt = Splits(shares={"train": 0.5, "test": 0.5}, seed=seed).deal(several)
+        assert dealt.keys() == {"Acme/Maps", "acme/maps"}
+        assert len(set(dealt.values())) == 1
 
 
 def test_repositories_without_a_known_history_are_dealt_one_by_one(make_ingestion: Callable[..., Ingestion]) -> None:
