@@ -111,7 +111,7 @@ def test_the_card_has_the_commands_that_make_the_release_again(
         licences=("MIT", "ISC"), benchmarks=(str(tmp_path / "bench.csv"),), since=date(2020, 2, 3), near=0.9
     )
     out = tmp_path / "release"
-    splits = Splits(shares={"train": 0.75, "test": 0.25}, seed=4)
+    splits = Splits(shares={"train": 0.75, "test": 0.25}, seed=4, by_history=False)
     made = make_release(ReleaseSettings(datasets=(str(layout.root),), out=out, gates=gates, splits=splits)).release
     assert made is not None
     assert made.rules is not None
@@ -126,7 +126,7 @@ def test_the_card_has_the_commands_that_make_the_release_again(
         "--strategies op_change,remove_cond --max-tasks 7 --config 'my profile.toml'"
     )
     released = (
-        "gymforge release DATASET... --out RELEASE --seed 4 --split test=0.25 --split train=0.75 --near 0.9 "
+        "gymforge release DATASET... --out RELEASE --seed 4 --split test=0.25 --split train=0.75 --by-name --near 0.9 "
         "--since 2020-02-03 --benchmark bench.csv --licence MIT --licence ISC"
     )
     assert commands == [ingested, released]

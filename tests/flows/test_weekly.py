@@ -1,5 +1,6 @@
 """Scheduled releases and checks, as flows of this process on the tests' server."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -79,6 +80,18 @@ def test_a_release_that_was_not_published_is_by_the_next_run_and_another_dataset
     assert asked[2:] == [second]
     repos = [{one.repo for one in read_manifest(DatasetLayout(path)).ingestions} for path in (first, second)]
     assert repos == [{"acme/r0"}, {"acme/r1"}]
+
+
+@pytest.mark.usefixtures("on_server")
+def test_releases_go_on_as_the_newest_one_was_dealt(datasets: list[str], tmp_path: Path) -> None:
+    from flows import weekly
+
+    releases = tmp_path / "releases"
+    shutil.copytree(Path(__file__).parents[1] / "storage" / "releases" / "1.1", releases / "2020-01-02")
+    weekly.release(datasets, releases=str(releases), health=0)
+    (new,) = set(releases.iterdir()) - {releases / "2020-01-02"}
+    before, after = (read_manifest(DatasetLayout(path)).release for path in (releases / "2020-01-02", new))
+    assert (after.shares, after.splits_seed, after.splits_by_history) == (before.shares, before.splits_seed, False)
 
 
 @pytest.mark.usefixtures("on_server")

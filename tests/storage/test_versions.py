@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from flows.card import make_card
+from flows.cli import main
 from flows.release import ReleaseSettings, make_release
+from flows.report import make_report
 from schemas.errors import DatasetError
 from schemas.tasks import SCHEMA_VERSION, TaskInstance, is_readable
 from storage.content import seal
@@ -75,9 +79,9 @@ def test_what_is_added_leaves_their_shards_as_they_are(
     assert all(seal(row) == row for row in load_tasks(dataset.with_name("release")))
 
 
-def test_a_release_of_before_is_dealt_as_it_was() -> None:
+def test_a_release_of_before_is_dealt_and_shown_as_it_was(tmp_path: Path) -> None:
     """By names: by history, its repository would be in the other split."""
-    folder = Path(__file__).parent / "releases" / "1.1"
+    folder = Path(shutil.copytree(Path(__file__).parent / "releases" / "1.1", tmp_path / "release"))
     (shard,) = (one for one in read_manifest(open_for_reading(folder)).release.shards if one.rows)
     registry = Registry.open(folder)
     assert (
@@ -86,6 +90,9 @@ def test_a_release_of_before_is_dealt_as_it_was() -> None:
     assert set(
         Splits(shares={"train": 0.5, "test": 0.5}, seed=1).deal(one.ingestion for one in registry.held).values()
     ) != {shard.split}
+    assert "--seed 1 --split test=0.5 --split train=0.5 --by-name" in make_card(folder).read_text()
+    make_report(folder)
+    assert json.loads(CliRunner().invoke(main, ["stats", str(folder), "--json"]).output)["splits"][shard.split] == 3
 
 
 @pytest.mark.parametrize("version", ["1.99", "2.0", "0.9", "1", "1.x", "1.²", "", "01.0", "1.0.0", "1.-1"])
