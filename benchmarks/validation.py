@@ -7,7 +7,8 @@ first 20 of the sample (kept, so measured once; see `benchmarks.anchors`), and t
 the same number of workers. Ratios are of seconds a candidate by the clock. They leave out what both sides share or what
 buys trust, which is printed beside them: environment, baseline, measuring what tests depend on, audits. They include
 the confirmation of what is accepted, the start of sandboxes, and whole suites for what the fast path leaves open.
-`floor_s` is what the affected tests alone took in the warm processes, a candidate.
+`floor_s` is what the affected tests alone took in the warm processes, a candidate. `mib_a_worker_above_suite` is the
+memory of our process and all sandboxes at their peaks, a worker, less that of a sandbox that runs the suite.
 
 `--truth N` judges the first N by whole suites in fresh containers and stock pytest's JUnit report, and compares. Where
 the truth has a test that takes longer than the product allows and the product says `timed_out`, that is listed apart,
@@ -45,7 +46,7 @@ from validation.impact import ImpactIndex, ImpactMap, read_change
 from validation.impact_run import measure_impact
 from validation.prover import prove_candidate
 from validation.sandbox.protocol import Limits
-from validation.validate import Proof, Suite
+from validation.validate import Proof, Suite, prove
 from validation.warm import Ground
 
 ANCHORS = {"swesmith": swesmith, "fresh": fresh}
@@ -131,6 +132,10 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     rounds = [one_round(subject, impact, sample, workers=options.workers) for _ in range(options.rounds)]
     per = [one.wall_s / len(sample) for one in rounds]
     last = rounds[-1]
+    host_mib, sandboxes_mib = (
+        max(getattr(one, name) for one in rounds) / 2**20 for name in ("peak_bytes", "engine_bytes")
+    )
+    suite_mib = suite_bytes(subject) / 2**20
     found: dict[str, object] = {
         "repo": subject.ref.name,
         "commit": subject.ref.commit,
@@ -152,8 +157,10 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         "slowest_s": round(max(one.seconds for one in last.judged), 2),
         "median_s": round(statistics.median(one.seconds for one in last.judged), 4),
         "sandboxes": last.sandboxes,
-        "peak_mib": round(max(one.peak_bytes for one in rounds) / 2**20),
-        "sandboxes_mib": round(max(one.engine_bytes for one in rounds) / 2**20),
+        "peak_mib": round(host_mib),
+        "sandboxes_mib": round(sandboxes_mib),
+        "suite_mib": round(suite_mib),
+        "mib_a_worker_above_suite": round((host_mib + sandboxes_mib) / options.workers - suite_mib),
         "verdicts": dict(Counter(_said(one.proof) for one in last.judged)),
         "whole_suites": dict(Counter(one.proof.why_whole for one in last.judged if one.proof.why_whole)),
         "rounds_agree": all(_verdicts(one) == _verdicts(last) for one in rounds),
@@ -193,12 +200,23 @@ def ground_of(subject: Subject) -> Ground:
     )
 
 
+def suite_of(subject: Subject, ground: Ground) -> Suite:
+    return Suite(
+        subject.backend, ground.image, ground.test_command, subject.baseline, ground.environment, ground.limits
+    )
+
+
+def suite_bytes(subject: Subject) -> int:
+    """Memory of a sandbox in which the whole suite runs once, on the clean tree; 0 where no engine tells."""
+    with Memory() as memory:
+        prove(suite_of(subject, ground_of(subject)), {})
+    return memory.engine_bytes
+
+
 def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *, workers: int) -> Round:
     """Judge the sample, candidates of a file together, with as many threads as there are workers."""
     ground = ground_of(subject)
-    suite = Suite(
-        subject.backend, ground.image, ground.test_command, subject.baseline, ground.environment, ground.limits
-    )
+    suite = suite_of(subject, ground)
     waiting = deque(sorted(sample, key=lambda one: (one.candidate.entity.path, one.position)))
     judged: list[Judged] = []
     found: list[FastPath] = []

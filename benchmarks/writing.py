@@ -1,4 +1,4 @@
-"""Seconds and memory that writing an edit takes on CPU, for `hrm-edit` in its larger sizes, as it is and in eight bits.
+"""Seconds and memory that writing an edit takes on CPU, for `hrm-edit` in the size `small`, as it is and in eight bits.
 
     python -m benchmarks.writing DATASET --json
 
@@ -35,14 +35,14 @@ from hrm.tokenizer.encoding import Tokenizer
 from hrm.train.config import preset
 from task_registry import load_tasks
 
-MODELS = ("small", "small int8", "base", "base int8")
+MODELS = ("small", "small int8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--source", action="append", default=[], help="as `gymforge train` takes it")
-    parser.add_argument("--tasks", type=int, default=20)
+    parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--model", choices=MODELS, help="this one alone, in this process")
     parser.add_argument("--json", action="store_true")
