@@ -286,6 +286,16 @@ def test_another_configuration_does_not_go_on(
         trainer_of(run_config(**({"steps": 3} | other)), examples, tmp_path).resume()
 
 
+def test_a_run_that_an_older_version_began_goes_on(run_config: Make, examples: Path, tmp_path: Path) -> None:
+    """It knew fewer settings; what is new is as it is by default."""
+    trainer_of(run_config(steps=3), examples, tmp_path).train()
+    config = list_checkpoints(tmp_path)[-1] / "config.json"
+    known = json.loads(config.read_text())
+    del known["layout"]["windows"], known["train"]["explodes_at"]
+    config.write_text(json.dumps(known))
+    assert trainer_of(run_config(steps=3), examples, tmp_path).resume()
+
+
 def test_phases_of_a_curriculum_see_their_stages(run_config: Make, examples: Path, tmp_path: Path) -> None:
     phases = [{"until": 0.5, "stages": ["a"]}, {"until": 1.0}]
     rows = trainer_of(run_config(curriculum=phases), examples, tmp_path / "run").train()
