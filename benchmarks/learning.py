@@ -310,6 +310,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
                 axes.axhline(height, linestyle=("--", ":")[number], color="0.3", label=text)
         axes.set_title(f"{metric} (lower is better)" if metric == "bits_per_byte" else metric)
         axes.set_xticks([])
+        axes.set_ylim(0, max(axes.get_ylim()[1], 0.1))
     handles = {label: one for axes in figure.axes for one, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=80, metadata={"Software": ""})
