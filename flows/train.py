@@ -124,16 +124,17 @@ def _examples(
     sources: Sequence[str],
     cache_dir: Path,
 ) -> Path:
-    """The folder of the examples; the first process writes them where they are not there."""
+    """The folder of the examples; the first process writes them where no checkpoint has learnt from any."""
     from hrm.data.shards import write_examples
     from hrm.tokenizer.encoding import Tokenizer
+    from hrm.train.checkpoint import list_checkpoints
 
     if any((Path(dataset) / _MANIFEST).is_file() for dataset in datasets):
         if len(datasets) > 1:
             raise InvalidInput("several folders of examples cannot be learnt from at once: name one")
         return Path(datasets[0])
     folder = out / "examples"
-    if world.is_first and not (folder / _MANIFEST).is_file():
+    if world.is_first and not list_checkpoints(out):  # what lies there may be of a run that was asked for otherwise
         registry = Registry.open(*datasets)
         with TaskTrees(sources=sources, cache_dir=cache_dir) as trees:
             write_examples(

@@ -1,6 +1,7 @@
 """`gymforge train`: from a dataset to a run, and what it says where it cannot."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,19 @@ def test_a_dataset_becomes_a_run_that_goes_on_only_when_asked_to(
     other = call(*given, "--max-steps", "4", "--resume")
     assert other.exit_code == 2
     assert "train.steps" in other.output
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_with_what_is_asked_now(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="`make train-env` installs the extra `train`")
+    monkeypatch.setenv("GYMFORGE_CACHE_DIR", str(tmp_path / "cache"))
+    run, config = tmp_path / "run", tmp_path / "config.toml"
+    given = [str(dataset), "--source", BUNDLE, "--config", str(config), "--out", str(run), "--max-steps", "1", "--json"]
+    assert json.loads(call(*given).stdout)["examples"] == 6
+    shutil.rmtree(run / "checkpoints")
+    config.write_text(CONFIG + "windows = 2\n")
+    assert json.loads(call(*given).stdout)["examples"] == 2
 
 
 def test_without_torch_it_says_what_to_install(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
