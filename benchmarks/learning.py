@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from benchmarks.anchors.results import machine
@@ -46,6 +47,8 @@ GYMFORGE = (sys.executable, "-c", "from flows.entry import main; main()")
 # By their names: none of the list is another's fork, and whoever reads the names can deal them again.
 SPLITS = Splits(shares={"train": 0.75, "test": 0.25}, by_history=False)
 SHOWN = ("bits_per_byte", "line@1", "line@3", "exact", "pass@1")
+_TO_CLOSE = 9
+"""Of the tokens of a response, the last ones, in which the grammar brings it to its end."""
 GUESSES = {"any shown line": "any_line", "any shown line that a small bug could be on": "any_site"}
 
 
@@ -207,11 +210,17 @@ def figures(
         "train_repositories": sorted({one.repo for one in registry.summaries("split = 'train'")}),
         "test_repositories": sorted({one.repo for one in next(iter(scores.values()))}),
         "test_tasks": len(next(iter(scores.values()))),
+        "tasks_where_no_small_bug_could_be": sum(not one.any_site_at_1 for one in next(iter(scores.values()))),
         "tried_tasks": len(next(iter(tried.values()), [])),
         "max_tokens": options.max_tokens,
         "kinds": {
             kind: {
                 "steps": steps_of(options, Variant(kind)),
+                "responses_that_used_up_their_tokens": [
+                    round(fmean(one.tokens >= options.max_tokens - _TO_CLOSE for one in scores[run.name]), 2)
+                    for run in runs
+                    if run.kind.value == kind
+                ],
                 "minutes": [round(seconds[run.name] / 60, 1) for run in runs if run.kind.value == kind],
                 "metrics": {metric: _told(estimate(list(by_task.values()))) for metric, by_task in values.items()},
                 "by_seed": {
