@@ -280,7 +280,8 @@ def _refuse_foreign(layout: DatasetLayout) -> None:
     # A first run that was killed before its manifest leaves these two behind.
     ours = {layout.lock.name, temporary_name(layout.manifest).name}
     strangers = []
-    with suppress(FileNotFoundError):  # there is none, or who made it has just taken it away
+    # There is none, or who made it has just taken it away; below a file, who writes says what is in the way.
+    with suppress(FileNotFoundError, NotADirectoryError):
         strangers = sorted(entry.name for entry in layout.root.iterdir() if entry.name not in ours)
     # The manifest comes before all else and goes after it: where others are at work, it is there by now.
     if strangers and not layout.manifest.exists():
