@@ -11,6 +11,6 @@ VOLUME /var/lib/postgresql/data
 STOPSIGNAL SIGINT
 CMD ["sh", "-c", "set -e; cd /var/lib/postgresql/data; bin=$(ls -d /usr/lib/postgresql/*/bin); \
   if [ ! -s PG_VERSION ]; then umask 077; printf '%s' \"$POSTGRES_PASSWORD\" > /tmp/password; \
-  \"$bin/initdb\" --pgdata=. --username=prefect --pwfile=/tmp/password --auth=scram-sha-256 >/dev/null; rm /tmp/password; \
+  \"$bin/initdb\" --pgdata=. --username=prefect --pwfile=/tmp/password --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 >/dev/null; rm /tmp/password; \
   echo 'host all prefect all scram-sha-256' >> pg_hba.conf; fi; \
   exec \"$bin/postgres\" -D . -c listen_addresses='*' -c unix_socket_directories=/tmp"]

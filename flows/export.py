@@ -116,6 +116,7 @@ class _Recipes:
     def _make(self, task: TaskInstance, ingestion: Ingestion) -> Recipe:
         own = dict(variable.split("=", 1) for variable in task.provenance.environment)
         recipe = Recipe(
+            name=task.instance_id.rpartition(".")[0],
             ingestion=ingestion,
             build_variables=build_variables(task.version, committed_at=task.created_at),
             tag=tag_of(task.version) or UNKNOWN_VERSION,

@@ -136,9 +136,9 @@ def _make(settings: ReleaseSettings, out: Path) -> ShardManifest:
     listener().stage("gates")
     facts = registry.facts()
     not_checked = not_asked(facts, settings.gates)
-    asked = [name for name in GATES if name not in not_checked]
     rules = rules_of(settings.gates)
-    dropped = _ask_gates(facts, asked, settings.gates)
+    dropped = _ask_gates(facts, settings.gates)
+    told = [name for name in GATES if name not in not_checked or any(one.gate == name for one in dropped.values())]
     listener().stage("write")
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -165,7 +165,7 @@ def _make(settings: ReleaseSettings, out: Path) -> ShardManifest:
                     split: sum(shard.rows for shard in shards if shard.split == split)
                     for split in sorted(settings.splits.shares)
                 },
-                dropped=_counted(dropped, asked),
+                dropped=_counted(dropped, told),
                 not_checked=not_checked,
                 checked=sum(bool(one.checks) for one in facts),
                 last_checked_at=max((check.checked_at for one in facts for check in one.checks), default=None),
@@ -206,10 +206,10 @@ def _check_health(settings: ReleaseSettings) -> None:
         )
 
 
-def _ask_gates(facts: Sequence[Facts], asked: Sequence[str], settings: GateSettings) -> Mapping[str, _Dropped]:
+def _ask_gates(facts: Sequence[Facts], settings: GateSettings) -> Mapping[str, _Dropped]:
     left = {task.instance_id: task for task in facts}
     dropped: dict[str, _Dropped] = {}
-    for name in asked:
+    for name in GATES:
         found = gate(name)(tuple(left.values()), settings)
         for instance_id, finding in found.items():
             del left[instance_id]
@@ -231,8 +231,8 @@ def _ingestions(registry: Registry, facts: Sequence[Facts], dropped: Mapping[str
     return tuple(found)
 
 
-def _counted(dropped: Mapping[str, _Dropped], asked: Sequence[str]) -> dict[str, dict[str, int]]:
-    counts: dict[str, Counter[str]] = {name: Counter() for name in asked}
+def _counted(dropped: Mapping[str, _Dropped], told: Sequence[str]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {name: Counter() for name in told}
     for one in dropped.values():
         counts[one.gate][one.finding.reason] += 1
     return {name: dict(sorted(found.items())) for name, found in counts.items()}

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from extractors.source import strip_credentials
 from schemas.errors import InvalidInput
+from schemas.manifest import Ingestion
 from schemas.model import Model
 
 _NEXT = "See docs/schedules.md for what such a list looks like."
@@ -118,4 +119,22 @@ def _of_dataset(dataset: str, where: str) -> list[Repository]:
     chosen = {held.ingestion.repo for held in registry.held}
     if where:
         chosen = {one.repo for one in registry.summaries(where)}
-    return [Repository(source=held.ingestion.url) for held in registry.held if held.ingestion.repo in chosen]
+    found: dict[str, Repository] = {}
+    for one in (_as_ingested(held.ingestion) for held in registry.held if held.ingestion.repo in chosen):
+        known = found.setdefault(one.source, one)
+        if known.max_tasks is not None and (one.max_tasks is None or one.max_tasks > known.max_tasks):
+            found[one.source] = one  # of several commits, the one of which most was asked for
+    return list(found.values())
+
+
+def _as_ingested(one: Ingestion) -> Repository:
+    """With the cap and the strategies that it was ingested with."""
+    asked = one.settings
+    if asked is None:  # a manifest of an earlier version does not say
+        return Repository(source=one.url)
+    if asked.config:
+        raise InvalidInput(
+            f"{one.repo} was ingested with a file {asked.config}, which its dataset does not hold. Write a list that "
+            f"names it. {_NEXT}"
+        )
+    return Repository(source=one.url, max_tasks=asked.max_tasks, strategies=asked.strategies)

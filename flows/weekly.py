@@ -20,9 +20,9 @@ from flows.settings import default_workers
 from schemas.errors import Unfinished, VerificationFailed
 from schemas.manifest import Release, ShardManifest
 from storage.layout import DatasetLayout
-from storage.manifest import read_manifest
+from storage.manifest import gymforge_version, read_manifest
 from task_registry import Registry
-from task_registry.gates import GateSettings
+from task_registry.gates import GateSettings, rules_of
 from task_registry.gates.health import in_quarantine
 from task_registry.splits import Splits
 
@@ -90,8 +90,8 @@ def release(
 ) -> Any:
     """Make a release in a folder named after the run's date, and publish it; nothing where nothing has changed.
 
-    Where the newest release is of what the datasets hold now, it is taken, and published if it is not yet: so the run
-    after one that was killed goes on.
+    Where the newest release is of what the datasets hold now, and was made by the same rules and version of gymforge,
+    it is taken, and published if it is not yet: so the run after one that was killed goes on.
 
     Args:
         datasets: folders to release together.
@@ -105,14 +105,15 @@ def release(
     """
     began = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
     with run_log():
-        out = _unchanged(Path(releases), datasets)
+        gates = GateSettings(benchmarks=tuple(benchmarks or ()))
+        out = _unchanged(Path(releases), datasets, gates)
         if out is None:
             out = _free(Path(releases) / f"{began:%Y-%m-%d}")
             settings = ReleaseSettings(
                 datasets=tuple(datasets),
                 out=out,
                 splits=_dealt_so_far(Path(releases)),
-                gates=GateSettings(benchmarks=tuple(benchmarks or ())),
+                gates=gates,
                 health=health,
                 sandbox=sandbox,
                 workers=workers or default_workers(),
@@ -138,28 +139,31 @@ def publish(folder: Path, repo_id: str, *, private: bool) -> Publication:
     return publish_release(folder, repo_id, private=private)
 
 
-def _unchanged(releases: Path, datasets: list[str]) -> Path | None:
-    """The newest release that was made of what the datasets hold now, where all of it still holds."""
+def _unchanged(releases: Path, datasets: list[str], gates: GateSettings) -> Path | None:
+    """The newest release that was made of what the datasets hold now, by the rules of now, where all of it holds."""
     registry = Registry.open(*datasets)
-    sources = tuple(sorted(registry.versions.values()))
+    sources, rules = tuple(sorted(registry.versions.values())), rules_of(gates)
     failed = {name for name, checks in registry.checks().items() if in_quarantine(checks)}
     for path, made in _made(releases):
-        if made.sources == sources:
-            return path if failed.isdisjoint(Registry.open(path).ids()) else None
+        release = made.release
+        assert release is not None, "`_made` gives releases alone"
+        if release.sources == sources:
+            same = release.rules == rules and made.gymforge_version == gymforge_version()
+            return path if same and failed.isdisjoint(Registry.open(path).ids()) else None
     return None
 
 
 def _dealt_so_far(releases: Path) -> Splits:
     """How the newest release was dealt, so that no task changes its split; the default where there is none."""
-    newest = next((made for _, made in _made(releases)), None)
+    newest = next((made.release for _, made in _made(releases)), None)
     return Splits.of_release(newest)
 
 
-def _made(releases: Path) -> Iterator[tuple[Path, Release]]:
-    """Releases that are there, the newest first."""
+def _made(releases: Path) -> Iterator[tuple[Path, ShardManifest]]:
+    """Manifests of the releases that are there, the newest first."""
     for path in sorted(releases.glob("????-??-??*"), reverse=True):
-        made = read_manifest(DatasetLayout(path)).release if DatasetLayout(path).manifest.exists() else None
-        if made is not None:
+        made = read_manifest(DatasetLayout(path)) if DatasetLayout(path).manifest.exists() else None
+        if made is not None and made.release is not None:
             yield path, made
 
 

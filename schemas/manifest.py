@@ -74,7 +74,7 @@ class Release(Model):
     dropped: Mapping[str, Mapping[str, int]]
     """Gate to reason to number of tasks that were left out; a gate that was asked and let all pass has none."""
     not_checked: Mapping[str, str]
-    """Gate that was not asked, and why."""
+    """Gate that had nothing to go by, or not all that it could, and what it lacked."""
     checked: int = 0
     """Tasks that were run again at least once since they were made, those among them that did not hold included."""
     last_checked_at: datetime | None = None

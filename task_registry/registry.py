@@ -17,7 +17,7 @@ import polars as pl
 
 from schemas.errors import DatasetDamaged, DatasetError, InvalidInput
 from schemas.health import HealthCheck
-from schemas.manifest import Ingestion, Release, ReleasedShard, Shard
+from schemas.manifest import Ingestion, ReleasedShard, Shard, ShardManifest
 from schemas.repo import RepoProfile
 from schemas.tasks import TaskInstance
 from storage.arrow_schema import TASK_SCHEMA
@@ -47,10 +47,10 @@ class Held(NamedTuple):
 class Registry:
     """Datasets as one; immutable, and safe to share between threads."""
 
-    def __init__(self, held: Sequence[Held], versions: Mapping[str, str], splits: Splits) -> None:
+    def __init__(self, held: Sequence[Held], versions: Mapping[str, str], dealt: Mapping[str, str]) -> None:
         self.held = tuple(held)
         """Every repository's part, by repository and commit."""
-        self.dealt = splits.deal(one.ingestion for one in self.held)
+        self.dealt = dict(dealt)
         """Repository to its split."""
         self.versions = dict(versions)
         """Dataset, as it was named, to its version."""
@@ -62,10 +62,12 @@ class Registry:
         """Read the manifests of datasets, and no shard.
 
         `versions`: dataset to the version that it must have, or the beginning of one, as an earlier `versions` said.
-        `splits`: how repositories are dealt; by default as in the release, where one is opened alone.
+        `splits`: how repositories are dealt; by default those of a release as they are in it, and others as releases
+        beside them are dealt, where these agree.
 
         Raises:
-            DatasetError: one is no dataset, has another version, or two hold the same commit with other tasks.
+            DatasetError: one is no dataset, has another version, or two hold the same commit with other tasks. Or two
+                releases have a repository in different splits, and `splits` says nothing.
             MissingExtra: what fsspec needs for a URL is not installed.
         """
         wanted = dict(versions or {})
@@ -74,7 +76,7 @@ class Registry:
             raise InvalidInput(f"a version is pinned for {unknown[0]}, which is not among the datasets")
         found: dict[tuple[str, str], Held] = {}
         seen: dict[str, str] = {}
-        releases: list[Release | None] = []
+        manifests: dict[str, ShardManifest] = {}
         for dataset in map(str, datasets):
             place = Place(dataset)
             text = place.read("manifest.json")
@@ -84,12 +86,13 @@ class Registry:
                     f"{dataset} has version {version[:12]}, not {wanted[dataset][:12]}, which was asked for. Name the "
                     "release that has it, or ask for the version that is there."
                 )
-            manifest = parse_manifest(text, where=f"{dataset}/manifest.json")
-            releases.append(manifest.release)
+            manifests[dataset] = manifest = parse_manifest(text, where=f"{dataset}/manifest.json")
             for ingestion in manifest.ingestions:
                 shards = manifest.release.shards if manifest.release else ingestion.shards
                 _add(found, Held(place, ingestion, shards))
-        return cls([found[key] for key in sorted(found)], seen, splits or _splits_of(releases))
+        held = [found[key] for key in sorted(found)]
+        dealt = splits.deal(one.ingestion for one in held) if splits else _dealt(manifests)
+        return cls(held, seen, dealt)
 
     def scan(self, where: str = "") -> pl.LazyFrame:
         """All tasks as a lazy frame; `where` is a condition in polars' SQL.
@@ -179,16 +182,25 @@ class Registry:
         Raises:
             InvalidInput: a condition or weight cannot be understood; a weight is negative or no number.
         """
+        weights = self.weights(weight, where=where)
+        keys = [(-math.log(_uniform(seed, name)) / value, name) for name, value in weights.items() if value]
+        return sorted(name for _, name in sorted(keys)[:size])
+
+    def weights(self, weight: str, *, where: str = "") -> dict[str, float]:
+        """Id to the value of an expression in polars' SQL, of the tasks for which a condition holds; 1 without one.
+
+        Raises:
+            InvalidInput: a condition or weight cannot be understood; a weight is negative or no number.
+        """
         frame, what = self.scan(where), f"the weight {weight!r}"
         with _naming(what):
             chosen = frame.sql(f"SELECT instance_id, CAST({weight or 1} AS DOUBLE) AS weight FROM self")  # noqa: S608 - as above
-        keys = []
+        found: dict[str, float] = {}
         for name, value in self._collected(chosen, what).rows():
             if value is None or not math.isfinite(value) or value < 0:
                 raise InvalidInput(f"{what} is {value} for {name}; it must be a number from 0 on")
-            if value:
-                keys.append((-math.log(_uniform(seed, name)) / value, name))
-        return sorted(name for _, name in sorted(keys)[:size])
+            found[name] = value
+        return found
 
     def tasks(self, where: str = "") -> Iterator[TaskInstance]:
         """The tasks for which a condition holds, dataset by dataset, each by repository and id."""
@@ -218,13 +230,15 @@ class Registry:
     def profile(self, url: str, commit: str = "") -> RepoProfile:
         """How a repository was built and tested: by its URL or `owner/name`, and the commit or its beginning.
 
+        A `.git` or `/` at the end and upper case make no difference.
+
         Raises:
             DatasetError: it is not there, or several of its commits are and none is named.
         """
         found = [
-            held.ingestion
-            for held in self.held
-            if url in {held.ingestion.url, held.ingestion.repo} and held.ingestion.commit.startswith(commit)
+            one
+            for one in (held.ingestion for held in self.held)
+            if _plain(url) in {_plain(one.url), _plain(one.repo)} and one.commit.startswith(commit)
         ]
         if len(found) == 1:
             return found[0].profile
@@ -287,13 +301,29 @@ def _add(found: dict[tuple[str, str], Held], new: Held) -> None:
         )
 
 
+def _plain(url: str) -> str:
+    return url.lower().rstrip("/").removesuffix(".git")
+
+
 def _hashes(held: Held) -> list[str]:
     return [shard.sha256 for shard in held.shards]
 
 
-def _splits_of(releases: Sequence[Release | None]) -> Splits:
-    (release,) = releases if len(releases) == 1 else (None,)
-    return Splits.of_release(release)
+def _dealt(manifests: Mapping[str, ShardManifest]) -> dict[str, str]:
+    """Repository to its split: of a release the one that it is in, so that no other dataset moves its tasks."""
+    released = {name: one for name, one in manifests.items() if one.release is not None}
+    ways = [Splits.of_release(one.release) for one in released.values()]
+    agreed = ways[0] if ways and all(way == ways[0] for way in ways) else Splits()
+    found = agreed.deal(ingestion for one in manifests.values() for ingestion in one.ingestions)
+    settled: dict[str, str] = {}
+    for (name, one), way in zip(released.items(), ways, strict=True):
+        for repo, split in way.deal(one.ingestions).items():
+            if settled.setdefault(repo, split) != split:
+                raise DatasetError(
+                    f"{repo} is in the split {split} of {name}, and in {settled[repo]} of a release beside it. Open "
+                    "them apart, or release the datasets that they were made of as one."
+                )
+    return found | settled
 
 
 @contextmanager

@@ -13,6 +13,9 @@ from schemas.tasks import TaskInstance
 class Recipe(NamedTuple):
     """How the tasks of one repository's commit are set up and run; the same object for all of them."""
 
+    name: str
+    """`owner__repo.<commit, 8>`: what the ids of its tasks begin with, and what SWE-smith calls a repository. Dots of
+    the repository's own name are hyphens there."""
     ingestion: Ingestion
     build_variables: Mapping[str, str]
     """What build backends are told of version and date, for there is no history."""
@@ -22,11 +25,6 @@ class Recipe(NamedTuple):
     """What a test run sees of the environment, beside paths: frozen variables and the repository's own."""
     tree: tuple[Path, ...] = ()
     """Tar archives that make up the clean tree, where the repository lies at no URL that others could clone from."""
-
-    @property
-    def name(self) -> str:
-        """`owner__repo.<commit, 8>`: what the ids of its tasks begin with, and what SWE-smith calls a repository."""
-        return f"{self.ingestion.repo.replace('/', '__')}.{self.ingestion.commit[:8]}"
 
     @property
     def is_at_url(self) -> bool:

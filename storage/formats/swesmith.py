@@ -106,7 +106,7 @@ class Swesmith:
 
 def _row(playable: Playable, lists: Lists) -> dict[str, object]:
     task = playable.task
-    owner, _, repo = task.repo.partition("/")
+    owner, repo = _owner_and_name(playable.recipe)
     image = f"{_ORGANIZATION}/swesmith.x86_64.{owner}_1776_{repo}.{task.base_commit[:8]}".lower()
     return {
         "instance_id": task.instance_id,
@@ -123,7 +123,7 @@ def _row(playable: Playable, lists: Lists) -> dict[str, object]:
 
 def _profile(playable: Playable) -> dict[str, object]:
     task, recipe = playable
-    owner, _, repo = task.repo.partition("/")
+    owner, repo = _owner_and_name(recipe)
     exports = [f"export {name}={bash_word(value)}" for name, value in sorted(recipe.variables.items())]
     return {
         "owner": owner,
@@ -136,6 +136,12 @@ def _profile(playable: Playable) -> dict[str, object]:
         "timeout": _LIMIT_S,
         "timeout_ref": _LIMIT_S,
     }
+
+
+def _owner_and_name(recipe: Recipe) -> tuple[str, str]:
+    """As ids have them: its harness takes ids apart, and looks for the profile of what they begin with."""
+    owner, _, repo = recipe.name.rpartition(".")[0].partition("__")
+    return owner, repo
 
 
 def _write_image(recipe: Recipe, folder: Path) -> None:

@@ -38,10 +38,11 @@ __all__ = [
 
 
 def not_asked(tasks: Sequence[Facts], settings: GateSettings) -> dict[str, str]:
-    """Gates that have nothing to go by, and what they lack."""
+    """Gates that have nothing to go by, or not all that they could, and what they lack."""
     lacking = {}
-    if not settings.benchmarks and settings.since is None:
-        lacking["contamination"] = "no benchmark's list was named"
+    if not settings.benchmarks:
+        dates = "; only the dates of commits were looked at" if settings.since else ""
+        lacking["contamination"] = f"no benchmark's list was named{dates}"
     if not any(task.checks for task in tasks):
         lacking["health"] = "no task has been run again since it was made"
     return lacking

@@ -2,25 +2,28 @@
 
 A list is a file of a benchmark's rows: Parquet, JSON lines, JSON or CSV, with any of the columns `instance_id`, `repo`,
 `base_commit`, `patch`, `test_patch`, `problem_statement`, `prompt`, `text`, `canonical_solution` (SWE-bench and those
-like it, LiveCodeBench, HumanEval, MBPP and Exercism's have some of them). Nothing is downloaded. Overlap of words is
-measured by n-grams, as for GPT-3 (Brown et al., 2020, appendix C).
+like it, LiveCodeBench, HumanEval and MBPP have some of them). Or it is a folder of a benchmark's files, as Aider
+polyglot's of Exercism's exercises: all texts in it count. Nothing is downloaded. Overlap of words is measured by
+n-grams, as for GPT-3 (Brown et al., 2020, appendix C).
 """
 
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.errors import InvalidInput
 from schemas.manifest import BenchmarkList
+from storage.durable import sha256_of
 from task_registry.gates.gate import Facts, Finding, GateSettings
 
 NGRAM = 13
 """Words that are taken together."""
 SHARE = 0.2
-"""Of a task's n-grams, which may be a benchmark's."""
+"""Of the n-grams of a task's text or of its patch, from which they are a benchmark's."""
 TEXTS = ("problem_statement", "prompt", "text", "question_content", "patch", "test_patch", "canonical_solution", "code")
 _WORD = re.compile(r"\w+")
 
@@ -54,11 +57,15 @@ def check(tasks: Sequence[Facts], settings: GateSettings) -> Mapping[str, Findin
 
 
 def read_benchmark(path: Path) -> Benchmark:
-    """A list from its file.
+    """A list from its file, or all texts of a folder.
 
     Raises:
-        InvalidInput: it cannot be read, or has none of the columns.
+        InvalidInput: it cannot be read, or has none of the columns; or the folder holds no text.
     """
+    if path.is_dir():
+        texts = _texts_in(path)
+        none: frozenset[str] = frozenset()
+        return Benchmark(path.name, none, none, none, frozenset(one for text in texts for one in ngrams(text)))
     rows = _rows(path)
     known = {*TEXTS, "instance_id", "task_id", "repo", "base_commit"}
     if not any(known & row.keys() for row in rows):
@@ -80,8 +87,12 @@ def list_of(path: Path) -> BenchmarkList:
         InvalidInput: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return BenchmarkList(name=path.name, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+        if path.is_dir():
+            content = hashlib.sha256()
+            for file in _files_in(path):
+                content.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+            return BenchmarkList(name=path.name, sha256=content.hexdigest())
+        return BenchmarkList(name=path.name, sha256=sha256_of(path))
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read as a benchmark's list: {error.strerror}") from error
 
@@ -105,11 +116,36 @@ def _finding(task: Facts, benchmark: Benchmark) -> Finding | None:
         return Finding("commit", f"{benchmark.name} has a task of {task.base_commit[:12]}")
     if task.repo.lower() in benchmark.repos:
         return Finding("repository", f"{benchmark.name} has tasks of {task.repo}")
-    own = frozenset(one for text in (task.problem_statement, task.bug_patch) for one in ngrams(text))
-    share = len(own & benchmark.ngrams) / len(own) if own else 0.0
+    # Each by itself: a text that is a benchmark's to the word is, whatever patch it comes with.
+    share = max(_share(text, benchmark) for text in (task.problem_statement, task.bug_patch))
     if share >= SHARE:
         return Finding("overlap", f"{share:.0%} of its runs of {NGRAM} words are in {benchmark.name}")
     return None
+
+
+def _texts_in(folder: Path) -> list[str]:
+    """What its files hold, but for those that are no text."""
+    texts = []
+    try:
+        for file in _files_in(folder):
+            with suppress(UnicodeDecodeError):
+                texts.append(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be read as a benchmark's files: {error.strerror}") from error
+    if not texts:
+        raise InvalidInput(f"{folder} is no benchmark: it holds no file with text")
+    return texts
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Every file, but git's own."""
+    inside = (path.relative_to(folder) for path in folder.rglob("*"))
+    return sorted(folder / path for path in inside if ".git" not in path.parts and (folder / path).is_file())
+
+
+def _share(text: str, benchmark: Benchmark) -> float:
+    own = frozenset(ngrams(text))
+    return len(own & benchmark.ngrams) / len(own) if own else 0.0
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -14,8 +14,10 @@ from schemas.errors import MissingExtra
 from task_registry.gates.gate import Facts, Finding, GateSettings
 
 _EMAIL = re.compile(
-    r"(?<![\w.+\-/:@%])([A-Za-z0-9][\w.+\-]{0,63})@((?:[A-Za-z0-9\-]{1,63}\.){1,8}[A-Za-z]{2,24})(?![\w@(]|\.\w)"
+    r"(?<![\w.+\-/@%])([A-Za-z0-9][\w.+\-]{0,63})@((?:[A-Za-z0-9\-]{1,63}\.){1,8}[A-Za-z]{2,24})(?![\w@(]|\.\w)"
 )
+_PASSWORD = re.compile(r"//[^\s/@]*:$")
+"""Before what looks like an address and is the password and host of a URL."""
 _NOBODY = re.compile(
     r"(?:git|hg|svn|ssh|root|admin|info|support|contact|no-?reply|do-?not-?reply|user(?:name)?|you(?:r[._]?name)?|me|my"
     r"|someone|somebody|name|e?mail|test(?:er|ing)?|foo|bar|baz|spam|eggs|alice|bob|john(?:[._]?doe)?|jane(?:[._]?doe)?"
@@ -70,6 +72,11 @@ def check(tasks: Sequence[Facts], _settings: GateSettings) -> Mapping[str, Findi
     return found
 
 
+def _is_in_url(found: re.Match[str]) -> bool:
+    line = found.string.rfind("\n", 0, found.start()) + 1
+    return _PASSWORD.search(found.string, line, found.start()) is not None
+
+
 def _is_phone(text: str, found: Any) -> bool:
     """Whether what phonenumbers found is no sum, no part of a decimal number, and not of those that films use."""
     number = found.number
@@ -109,7 +116,9 @@ def kinds() -> Mapping[str, Callable[[str], bool]]:
         return (one for one in found if one not in _EXAMPLES)
 
     return {
-        "email": lambda text: any(is_domain(one[2]) and not _NOBODY.match(one[1]) for one in _EMAIL.finditer(text)),
+        "email": lambda text: any(
+            is_domain(one[2]) and not _NOBODY.match(one[1]) and not _is_in_url(one) for one in _EMAIL.finditer(text)
+        ),
         "phone": has_phone,
         "iban": lambda text: any(stdnum.iban.is_valid(one) for one in numbers(_IBAN, text)),
         "card": lambda text: any(stdnum.luhn.is_valid(one) for one in numbers(_CARD, text)),

@@ -71,6 +71,10 @@ def test_the_schedules_are_on_the_server_and_a_worker_is_there_for_them(server: 
         time.sleep(1)
     assert {one["name"] for one in ask("deployments/filter")} == {"nightly", "weekly", "daily"}
     assert workers[0]["status"] == "ONLINE"
+    # The database is of UTF-8: in another encoding, what has other letters is refused.
+    name = "dépôts, 数"
+    made = httpx.post(f"{server}/variables/", json={"name": "letters", "value": name}, trust_env=False)
+    assert (made.status_code, made.json()["value"]) == (201, name)
     needed = (
         "datasketch, detect_secrets, huggingface_hub, license_expression, matplotlib, phonenumbers, stdnum, tldextract"
     )

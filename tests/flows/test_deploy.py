@@ -1,5 +1,6 @@
 """Schedules on a real Prefect server with a real worker: they fire, are killed, and go on."""
 
+import inspect
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +42,13 @@ class Server(NamedTuple):
         """Its runs that are due, the earliest first."""
         found = self.ask("flow_runs/filter", flows={"name": {"any_": [flow]}}, sort="EXPECTED_START_TIME_ASC")
         return [run for run in found if run["state_type"] != "SCHEDULED"]
+
+
+def test_parameters_of_the_deployments_are_those_of_their_flows() -> None:
+    for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
+        module, _, name = one["entrypoint"].rpartition(".")
+        called = import_module(module)
+        inspect.signature(getattr(called, name).fn).bind(**one["parameters"])
 
 
 def eventually(what: Callable[[], Any], *, within_s: float, every_s: float = 0.5) -> Any:

@@ -83,6 +83,23 @@ def test_swesmith_rows_have_its_columns(tmp_path: Path, dataset: Callable[..., s
     assert row["image_name"] == "gymforge/swesmith.x86_64.acme_1776_tinystats.01234567"
 
 
+def test_ids_of_a_repository_with_dots_begin_with_what_its_profile_is_called(
+    tmp_path: Path, dataset: Callable[..., str]
+) -> None:
+    """swesmith 0.0.9 refuses to grade what its profile's `repo_name` is no beginning of."""
+    instance_id = "acme__tiny-stats.01234567.op_change__0123456789"
+    exported = dataset(
+        repo="acme/tiny.stats", instance_id=instance_id, url="https://github.com/acme/tiny.stats", **SEEN
+    )
+    export_tasks(exported, format_name="swesmith", out=tmp_path / "out")
+    [row], [profile] = lines(tmp_path / "out" / "tasks.jsonl"), lines(tmp_path / "out" / "profiles.jsonl")
+    repo_name = f"{profile['owner']}__{profile['repo']}.{str(profile['commit'])[:8]}"
+    assert str(row["instance_id"]).rpartition(".")[0] == repo_name
+    assert row["repo"] == f"gymforge/{repo_name}"
+    assert row["image_name"] == "gymforge/swesmith.x86_64.acme_1776_tiny-stats.01234567"
+    assert (tmp_path / "out" / "environments" / repo_name / "Dockerfile").is_file()
+
+
 def test_a_harbor_task_is_a_folder(tmp_path: Path, dataset: Callable[..., str]) -> None:
     export_tasks(dataset(), format_name="harbor", out=tmp_path / "out")
     [folder] = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]

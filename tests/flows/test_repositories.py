@@ -1,5 +1,6 @@
 """Lists of repositories: what they may look like, and what is said of those that look otherwise."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,23 @@ def dataset(tmp_path: Path, make_task: Callable[..., TaskInstance], write_datase
 def test_a_dataset_names_the_repositories_of_its_tasks(dataset: Path) -> None:
     assert read_repositories(str(dataset)) == (Repository(source="local/x"),)
     assert read_repositories(str(dataset), where="complexity.score > 0.3") == (Repository(source="local/x"),)
+
+
+def test_a_dataset_tells_what_each_repository_was_ingested_with(dataset: Path) -> None:
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    (part,) = manifest["ingestions"]
+    part["settings"] = {"max_tasks": 50, "strategies": ["op_change", "op_swap"], "config": ""}
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
+    (found,) = read_repositories(str(dataset))
+    assert found == Repository(source="local/x", max_tasks=50, strategies=("op_change", "op_swap"))
+    more = part | {"commit": "f" * 40, "settings": part["settings"] | {"max_tasks": None}}
+    (dataset / "manifest.json").write_text(json.dumps(manifest | {"ingestions": [part, more]}))
+    (found,) = read_repositories(str(dataset))
+    assert found.max_tasks is None
+    part["settings"]["config"] = "boltons.toml"
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InvalidInput, match=r"ingested with a file boltons\.toml"):
+        read_repositories(str(dataset))
 
 
 def test_a_query_that_nothing_meets_names_no_repository(dataset: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from flows.publish import Publication
@@ -50,7 +51,7 @@ def publication(folder: Path) -> Publication:
 
 @pytest.mark.usefixtures("on_server")
 def test_a_release_that_was_not_published_is_by_the_next_run_and_another_dataset_has_its_own(
-    datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, orchestrator: Mapping[str, str]
 ) -> None:
     from flows import weekly
 
@@ -74,12 +75,34 @@ def test_a_release_that_was_not_published_is_by_the_next_run_and_another_dataset
     weekly.release(datasets[:1], **common)
     (first,) = releases.iterdir()
     assert asked == [first, first]
+    asked_for = {"artifacts": {"key": {"any_": ["gymforge-release"]}}, "sort": "CREATED_DESC", "limit": 1}
+    answer = httpx.post(f"{orchestrator['PREFECT_API_URL']}/artifacts/filter", json=asked_for, trust_env=False)
+    (shown,) = answer.raise_for_status().json()
+    assert (shown["type"], first.as_uri() in shown["data"]) == ("markdown", True)
 
     weekly.release(datasets[1:], **common)
     second = first.with_name(f"{first.name}.2")
     assert asked[2:] == [second]
     repos = [{one.repo for one in read_manifest(DatasetLayout(path)).ingestions} for path in (first, second)]
     assert repos == [{"acme/r0"}, {"acme/r1"}]
+
+
+@pytest.mark.usefixtures("on_server")
+def test_other_rules_make_another_release(datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from flows import weekly
+
+    releases, rows = tmp_path / "releases", tmp_path / "bench.jsonl"
+    rows.write_text('{"instance_id": "x"}\n')
+
+    def made(**more: Any) -> int:
+        weekly.release(datasets, releases=str(releases), health=0, **more)
+        return len(list(releases.iterdir()))
+
+    assert [made(), made(), made(benchmarks=[str(rows)]), made(benchmarks=[str(rows)])] == [1, 1, 2, 2]
+    rows.write_text('{"instance_id": "y"}\n')
+    assert [made(benchmarks=[str(rows)]), made(benchmarks=[str(rows)])] == [3, 3]
+    monkeypatch.setattr(weekly, "gymforge_version", lambda: "another")
+    assert made(benchmarks=[str(rows)]) == 4
 
 
 @pytest.mark.usefixtures("on_server")
@@ -98,8 +121,6 @@ def test_releases_go_on_as_the_newest_one_was_dealt(datasets: list[str], tmp_pat
 def test_a_server_that_does_not_show_what_was_done_fails_nothing_that_was(
     datasets: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import httpx
-
     from flows import artifacts, weekly
 
     def gone(**_: Any) -> None:

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from schemas.errors import InvalidInput, MissingExtra
-from task_registry.gates import GATES, Facts, Finding, GateSettings, gate, not_asked
+from task_registry.gates import GATES, Facts, Finding, GateSettings, gate, not_asked, rules_of
 from task_registry.gates.contamination import check as contamination
 from task_registry.gates.duplicates import check as duplicates
 from task_registry.gates.licences import check as licences
@@ -204,6 +204,9 @@ def test_what_a_benchmark_has_stays_out(benchmark: Path) -> None:
         facts(4, problem_statement="It says: " + ", ".join(words[10:50])),
         facts(5, problem_statement=" ".join(words[::2]) + " and more that is not in it at all"),
         facts(6),
+        # One is a benchmark's to the word, the other hides it in a mean.
+        facts(7, problem_statement=" ".join(words), bug_patch=" ".join(f"own{number}" for number in range(600))),
+        facts(8, bug_patch=" ".join(words), problem_statement=" ".join(f"own{number}" for number in range(600))),
     ]
     found = contamination(tasks, GateSettings(benchmarks=(str(benchmark),)))
     assert {int(name[-2:], 16): finding.reason for name, finding in found.items()} == {
@@ -211,9 +214,55 @@ def test_what_a_benchmark_has_stays_out(benchmark: Path) -> None:
         2: "repository",
         3: "commit",
         4: "overlap",
+        7: "overlap",
+        8: "overlap",
     }
     assert all("swe-bench" in finding.detail for finding in found.values())
     assert contamination(tasks, SETTINGS) == {}
+
+
+WORDS = " ".join(f"word{number}" for number in range(60))
+ROWS = {
+    "SWE-bench": {"instance_id": "a", "problem_statement": WORDS},
+    "SWE-bench's fixes": {"instance_id": "a", "patch": WORDS},
+    "SWE-bench's tests": {"instance_id": "a", "test_patch": WORDS},
+    "LiveCodeBench": {"question_title": "x", "question_content": WORDS, "starter_code": ""},
+    "HumanEval": {"task_id": "HumanEval/0", "prompt": WORDS, "canonical_solution": "", "entry_point": "f"},
+    "HumanEval's solutions": {"task_id": "HumanEval/0", "prompt": "", "canonical_solution": WORDS},
+    "MBPP": {"task_id": 1, "text": WORDS, "code": ""},
+    "MBPP's solutions": {"task_id": 1, "text": "", "code": WORDS},
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_benchmarks_are_known_by_their_own_columns(tmp_path: Path, name: str) -> None:
+    (tmp_path / "list.jsonl").write_text(json.dumps(ROWS[name]) + "\n")
+    settings = GateSettings(benchmarks=(str(tmp_path / "list.jsonl"),))
+    assert [one.reason for one in contamination([facts(1, problem_statement=WORDS)], settings).values()] == ["overlap"]
+    assert contamination([facts(1)], settings) == {}
+
+
+def test_a_folder_of_files_is_a_benchmark(tmp_path: Path) -> None:
+    """As Exercism's exercises are, of which Aider's polyglot benchmark is made."""
+    exercise = tmp_path / "polyglot" / "python" / "exercises" / "practice" / "affine-cipher"
+    for name, text in (("affine_cipher.py", "pass"), (".docs/instructions.md", WORDS), (".meta/example.py", "code")):
+        (exercise / name).parent.mkdir(parents=True, exist_ok=True)
+        (exercise / name).write_text(text)
+    (exercise / "icon.png").write_bytes(b"\x89PNG\xff")
+    (tmp_path / "polyglot" / ".git").mkdir()
+    (tmp_path / "polyglot" / ".git" / "index").write_bytes(b"1")
+    settings = GateSettings(benchmarks=(str(tmp_path / "polyglot"),))
+    (finding,) = contamination([facts(1, problem_statement=WORDS), facts(2)], settings).values()
+    assert finding == Finding("overlap", "100% of its runs of 13 words are in polyglot")
+    before = rules_of(settings).benchmarks
+    assert before[0].name == "polyglot"
+    (tmp_path / "polyglot" / ".git" / "index").write_bytes(b"2")
+    assert rules_of(settings).benchmarks == before
+    (exercise / "affine_cipher.py").write_text("raise")
+    assert rules_of(settings).benchmarks != before
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidInput, match="holds no file with text"):
+        contamination([facts(1)], GateSettings(benchmarks=(str(tmp_path / "empty"),)))
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".json", ".ndjson"])
@@ -287,6 +336,8 @@ def test_hashes_and_words_are_no_secrets() -> None:
 PERSONAL = {
     "Write to <erika.mustermann@web.de>.": "email",
     "# Author: Jan Novak (jan@uni-praha.cz)": "email",
+    "<a href='mailto:erika.mustermann@web.de'>": "email",
+    "Author:jan@uni-praha.cz": "email",
     "call +49 30 901820": "phone",
     "tel:+31641044153": "phone",
     "IBAN DE02 1203 0000 0000 2020 51": "iban",
@@ -313,6 +364,7 @@ NOBODYS = (
     "user@example.com, jane@example.org, a@b.com, foo@bar.com, you@yourdomain.com, x@test.co.uk",
     "test_email_valid[a.little.lengthy.but.fine@a.iana-servers.net], test_email_valid[jos\\xe9@blah.com]",
     "noreply@github.com, 123+name@users.noreply.github.com, root@debian.org",
+    "redis://cache:p4ssw0rd@cache.corp.net:6379/0 and https://x-token:abc123@git.corp.net/a.git",
     "https://user@host.org/path and ssh://deploy@build.corp.net:22/x",
     "class A:\n    @property\n    @functools.cache\n    def b(self): return self.x@other.T",
     "result = left@right.inverse  # a product",
@@ -356,4 +408,5 @@ def test_tasks_of_commits_from_before_a_day_stay_out() -> None:
         "0": Finding("date", "its commit is of 2025-12-31, before 2026-01-01"),
         "2": Finding("date", "its commit is of 2025-12-31, before 2026-01-01"),
     }
-    assert "contamination" not in not_asked(tasks, GateSettings(since=date(2026, 1, 1)))
+    lacking = not_asked(tasks, GateSettings(since=date(2026, 1, 1)))["contamination"]
+    assert lacking == "no benchmark's list was named; only the dates of commits were looked at"

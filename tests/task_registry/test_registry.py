@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import DatasetDamaged, DatasetError, InvalidInput, MissingExtra
-from schemas.manifest import ShardManifest
+from schemas.manifest import Release, ShardManifest
 from storage.layout import DatasetLayout
-from storage.manifest import write_manifest
+from storage.manifest import read_manifest, write_manifest
+from storage.places import Place
+from storage.release import Source, write_release
 from task_registry import Registry
+from task_registry.splits import Splits
 
 from .conftest import DatasetOf, TaskOf
 
@@ -123,6 +126,8 @@ def test_a_profile_is_found_by_url_or_name_and_commit(registry: Registry) -> Non
     profile = registry.profile("https://example.org/beta/maps")
     assert profile == registry.profile("beta/maps", "0123")
     assert registry.profile("acme/tinystats", OTHER) == profile
+    assert registry.profile("https://Example.org/beta/maps.git") == profile
+    assert registry.profile("https://example.org/beta/maps/") == profile
     with pytest.raises(DatasetError, match=r"is there at several commits: 0123.*, 89ab"):
         registry.profile("acme/tinystats")
     with pytest.raises(DatasetError, match="None of 2 datasets holds acme/tinystats at ffff"):
@@ -150,6 +155,47 @@ def test_the_same_commit_with_other_tasks_is_an_error(
     other = dataset_of(tmp_path / "other", [task_of(77)])
     with pytest.raises(DatasetError, match="both hold acme/tinystats at 012345670123, with other tasks"):
         Registry.open(folders[0], other)
+
+
+def released(folder: Path, out: Path, **shares: float) -> Path:
+    """A release of a dataset, without asking any gate."""
+    manifest = read_manifest(DatasetLayout(folder))
+    splits = Splits(shares=shares)
+    dealt, release = splits.deal(manifest.ingestions), DatasetLayout(out)
+    sources = [Source(Place(str(folder)), shard, one.repo) for one in manifest.ingestions for shard in one.shards]
+    shards = write_release(release, sources, splits=sorted(shares), dealt=dealt, dropped=frozenset())
+    parts = tuple(one.model_copy(update={"shards": (), "rejected_shards": ()}) for one in manifest.ingestions)
+    made = Release(
+        sources=(),
+        shares=shares,
+        splits_seed=0,
+        splits_by_history=True,
+        tasks={},
+        dropped={},
+        not_checked={},
+        checked=0,
+        shards=shards,
+        rejected_shards=(),
+    )
+    write_manifest(release, ShardManifest(gymforge_version="0", ingestions=parts, release=made))
+    return out
+
+
+def test_a_releases_tasks_stay_in_their_split_whatever_is_beside_it(folders: list[Path], tmp_path: Path) -> None:
+    first, second = released(folders[0], tmp_path / "a", test=1.0), released(folders[1], tmp_path / "b", train=1.0)
+    beside = Registry.open(first, folders[1])
+    assert beside.dealt == {"acme/tinystats": "test", "beta/maps": "test"}
+    assert numbers(beside.ids("split = 'test'")) == [*range(1, 11)]
+    with pytest.raises(DatasetError, match=r"acme/tinystats is in the split train of .*/b, and in test"):
+        Registry.open(first, second)
+    assert set(Registry.open(first, second, splits=Splits()).dealt) == {"acme/tinystats", "beta/maps"}
+    other = tmp_path / "other"
+    shutil.copytree(folders[1], other)
+    renamed = read_manifest(DatasetLayout(other))
+    parts = tuple(one.model_copy(update={"repo": "gamma/maps"}) for one in renamed.ingestions)
+    write_manifest(DatasetLayout(other), renamed.model_copy(update={"ingestions": parts}))
+    third = released(other, tmp_path / "c", train=1.0)
+    assert Registry.open(first, third).dealt == {"acme/tinystats": "test", "beta/maps": "test", "gamma/maps": "train"}
 
 
 def test_a_dataset_without_tasks_can_be_asked(tmp_path: Path) -> None:
