@@ -99,13 +99,17 @@ def main() -> None:
 def prepare(options: argparse.Namespace, registry: Registry) -> Path:
     """The examples of the training repositories, by a tokenizer that has seen no others."""
     folder: Path = options.folder / "examples"
-    if (folder / "examples.json").is_file():
-        return folder
     config = preset(options.preset)
+    asked = {"tasks": ", ".join(sorted(registry.versions.values()))}
+    if (folder / "examples.json").is_file():
+        found = open_examples(folder)
+        if found.layout != config.layout or found.asked.get("tasks", asked["tasks"]) != asked["tasks"]:
+            raise SystemExit(f"{folder} holds examples of another preset or dataset: name another --folder")
+        return folder
     tokenizer = Tokenizer(learn(list(texts_of(registry.tasks("split = 'train'"))), vocab_size=config.model.vocab_size))
     with TaskTrees(sources=options.source, cache_dir=default_cache_dir()) as trees:
         tasks = (TrainingTask(task, stage=stage_of(task.complexity)) for task in registry.tasks("split = 'train'"))
-        write_examples(tasks, folder, files=trees.files, tokenizer=tokenizer, layout=config.layout)
+        write_examples(tasks, folder, files=trees.files, tokenizer=tokenizer, layout=config.layout, asked=asked)
     return folder
 
 

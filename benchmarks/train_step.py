@@ -6,6 +6,9 @@ CLONE is a clone of https://github.com/sapientinc/HRM (measured at 42410da), who
 own attention. Hidden size 256, 2 + 2 layers, 81 cells, batches of 32, float32, one thread; forward, loss, backward and
 our AdamATan2 for both. They take turns; the median of several rounds, and how far the losses of the first step are
 apart.
+
+Where there is a GPU, also tokens a second and share of its peak of `small` and `base` in bfloat16, with and without
+torch.compile (`benchmarks/train_tokens.py`).
 """
 
 import argparse
@@ -23,6 +26,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.anchors.results import machine
+from benchmarks.train_tokens import speeds
 from hrm.models.act_loss import segment_loss
 from hrm.models.act_v1 import Grid, HrmActV1
 from hrm.models.config import ModelConfig
@@ -52,6 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = measure(options.original, options.rounds)
+    found |= speeds(torch.device("cuda")) if torch.cuda.is_available() else {"GPU": "none here"}
     if options.json:
         print(json.dumps(found))
     else:

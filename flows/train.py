@@ -53,6 +53,7 @@ def train_model(
     resume: bool,
     config: Path | None,
     where: str,
+    weight: str,
     sources: Sequence[str],
     report: Callable[["Row"], None],
     say: Callable[[str], None],
@@ -61,7 +62,8 @@ def train_model(
     """Train, or go on with, the model in `out`.
 
     `datasets`: folders or URLs of datasets, or one folder of examples. `where`: a condition on the tasks, in polars'
-    SQL. `sources`: where repositories are that were ingested from a local path.
+    SQL. `weight`: how often each is seen, an expression in it. `sources`: where repositories are that were ingested
+    from a local path.
 
     Raises:
         MissingExtra: torch is not installed.
@@ -70,7 +72,7 @@ def train_model(
         TrainingFailed: the loss is no number, or grows, whatever was tried.
         StorageFailed: the file system refused; earlier checkpoints are as they were.
     """
-    from hrm.extra import require_train
+    from hrm.extra import require_compiler, require_train
 
     require_train()
     from hrm.train.checkpoint import list_checkpoints
@@ -82,8 +84,17 @@ def train_model(
     if list_checkpoints(out) and not resume:
         raise InvalidInput(f"{out} holds a run. Go on with it (--resume), or give another folder with --out")
     with joined_world() as world:
+        if chosen.train.compile:
+            require_compiler(on_gpu=world.device.type == "cuda")
         examples = _examples(
-            datasets, chosen, out, world=world, where=where, sources=sources, cache_dir=cache_dir or default_cache_dir()
+            datasets,
+            chosen,
+            out,
+            world=world,
+            where=where,
+            weight=weight,
+            sources=sources,
+            cache_dir=cache_dir or default_cache_dir(),
         )
         trainer = Trainer(chosen, examples, out, world=world, report=report, say=say)
         if resume and trainer.resume():
@@ -104,11 +115,9 @@ def train_model(
 
 def _configured(name: str, model: str, file: Path | None, max_steps: int | None) -> "RunConfig":
     from hrm.models.presets import Variant
-    from hrm.train.config import preset, with_file
+    from hrm.train.config import preset
 
-    chosen = preset(name, which=Variant(model))
-    if file is not None:
-        chosen = with_file(chosen, file)
+    chosen = preset(name, which=Variant(model), file=file)
     if max_steps is not None:
         chosen = chosen.model_copy(update={"train": chosen.train.model_copy(update={"steps": max_steps})})
     return chosen
@@ -121,36 +130,55 @@ def _examples(
     *,
     world: "World",
     where: str,
+    weight: str,
     sources: Sequence[str],
     cache_dir: Path,
 ) -> Path:
     """The folder of the examples; the first process writes them where no checkpoint has learnt from any."""
-    from hrm.data.shards import write_examples
+    from hrm.data.shards import open_examples, write_examples
     from hrm.tokenizer.encoding import Tokenizer
     from hrm.train.checkpoint import list_checkpoints
 
     if any((Path(dataset) / _MANIFEST).is_file() for dataset in datasets):
         if len(datasets) > 1:
             raise InvalidInput("several folders of examples cannot be learnt from at once: name one")
+        if where or weight:
+            raise InvalidInput(f"{datasets[0]} holds examples, not tasks: --where and --weight have nothing to choose")
         return Path(datasets[0])
     folder = out / "examples"
-    if world.is_first and not list_checkpoints(out):  # what lies there may be of a run that was asked for otherwise
-        registry = Registry.open(*datasets)
+    begun = bool(list_checkpoints(out))
+    if begun and not (folder / _MANIFEST).is_file():
+        raise InvalidInput(f"{out} was begun with a folder of examples: name that one instead of {datasets[0]}")
+    learnt = open_examples(folder).asked if begun else {}
+    if begun and not learnt:  # an earlier version did not say what it was
+        return folder
+    registry = Registry.open(*datasets)
+    asked = {"tasks": ", ".join(sorted(registry.versions.values())), "where": where, "weight": weight}
+    others = [name for name, value in learnt.items() if asked.get(name) != value]
+    if others:
+        raise InvalidInput(
+            f"{out} was begun with other {' and '.join(others)}: {learnt[others[0]]!r}, not {asked.get(others[0])!r}. "
+            f"Give the same, or another --out; to go on with the examples that it has, name {folder} as the dataset"
+        )
+    if world.is_first and not begun:  # what lies there may be of a run that was killed at once, and asked otherwise
         with TaskTrees(sources=sources, cache_dir=cache_dir) as trees:
             write_examples(
-                _tasks(registry, where),
+                _tasks(registry, where, weight),
                 folder,
                 files=trees.files,
                 tokenizer=Tokenizer.bundled(vocab_size=config.model.vocab_size),
                 layout=config.layout,
                 seed=config.train.seed,
+                asked=asked,
             )
     world.wait()
     return folder
 
 
-def _tasks(registry: Registry, where: str) -> Iterator["TrainingTask"]:
+def _tasks(registry: Registry, where: str, weight: str) -> Iterator["TrainingTask"]:
     from hrm.data.shards import TrainingTask
 
+    weights = registry.weights(weight, where=where)
     for task in registry.tasks(where):
-        yield TrainingTask(task, stage=stage_of(task.complexity))
+        if weights[task.instance_id]:  # of what is never seen, nothing is learnt
+            yield TrainingTask(task, weight=weights[task.instance_id], stage=stage_of(task.complexity))

@@ -37,6 +37,7 @@ _EVERY = 10
     help="A TOML file that overrides the preset, in tables [model], [train] and [layout].",
 )
 @click.option("--where", default="", help="Only tasks for which this holds: a condition in polars' SQL.")
+@click.option("--weight", default="", help="How often each is seen in an epoch: an expression in polars' SQL.")
 @click.option("--source", "sources", multiple=True, help="Where a repository is that was ingested from a local path.")
 @json_option
 def train(datasets: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
@@ -49,6 +50,7 @@ def train(datasets: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
     Examples:
       gymforge train boltons-tasks --preset tiny --out run
       gymforge train tasks-1 --where "split = 'train'" --preset small --config run.toml --out run
+      gymforge train my-tasks --weight "CASE WHEN stage = 'multi_file' THEN 2 ELSE 1 END" --out run
       gymforge train my-tasks --source ../my-project --out run --resume
     """  # noqa: D301 - \b is click's mark
     from flows.train import train_model

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from hrm.data.example import Example, ExampleLayout, LeftOut, make_example
 from hrm.tokenizer.encoding import Tokenizer
@@ -72,6 +72,8 @@ class ExampleManifest(Model):
     """Rows of each row group but a shard's last."""
     examples: int
     tokens: int
+    asked: Mapping[str, str] = Field(default_factory=dict)
+    """What the tasks were asked for by, where whoever wrote them told it."""
     left_out: Mapping[LeftOut, int]
     """Tasks of which no example could be made, by the reason of the first."""
     shards: tuple[TokenShard, ...]
@@ -89,11 +91,12 @@ def write_examples(
     tokenizer: Tokenizer,
     layout: ExampleLayout,
     seed: int = 0,
+    asked: Mapping[str, str] | None = None,
 ) -> ExampleManifest:
     """Write the examples of tasks, in their order, to a folder that `open_examples` reads.
 
     A task of which `files` lacks one is left out, and counted. The same tasks, files, tokenizer,
-    layout and seed give the same bytes.
+    layout and seed give the same bytes. `asked`: kept in the manifest, to know the same tasks by.
 
     Raises:
         InvalidInput: the tokenizer has more tokens than can be stored.
@@ -119,6 +122,7 @@ def write_examples(
         rows_per_group=ROWS_PER_GROUP,
         examples=sum(shard.rows for shard in shards),
         tokens=sum(shard.tokens for shard in shards),
+        asked=asked or {},
         left_out=dict(sorted(left_out.items())),
         shards=tuple(shards),
     )

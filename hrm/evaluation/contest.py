@@ -13,11 +13,12 @@ from hrm.decoding.grammar import Vocabulary
 from hrm.evaluation.book import ScoreBook
 from hrm.evaluation.memory import forget_peak, peak_memory_bytes
 from hrm.evaluation.scores import Asked, Case, Score, score
-from hrm.models.config import ModelConfig, ModelKind
+from hrm.models.config import ModelKind
 from hrm.models.int8 import to_int8
 from hrm.models.presets import Variant
 from hrm.tokenizer.encoding import Tokenizer
 from hrm.train.checkpoint import checkpoint_of, load_model, read_progress
+from hrm.train.config import RunConfig
 from schemas.judge import Judge
 from schemas.model import Model
 from schemas.tasks import TaskInstance
@@ -133,7 +134,7 @@ def evaluate(
             report(found[-1])
     return Evaluated(
         name=entrant.name,
-        model=_kind_of(loaded.config.model),
+        model=_kind_of(loaded.config),
         step=loaded.step,
         parameters=parameters,
         int8=entrant.int8,
@@ -142,9 +143,12 @@ def evaluate(
     )
 
 
-def _kind_of(config: ModelConfig) -> str:
-    has_no_high = config.kind is ModelKind.EDIT and not config.high_layers
-    return Variant.NO_HIGH.value if has_no_high else config.kind.value
+def _kind_of(config: RunConfig) -> str:
+    if config.which is not None:
+        return config.which.value
+    # A run of an earlier version does not say it; whether its transformer has the same parameters cannot be seen.
+    has_no_high = config.model.kind is ModelKind.EDIT and not config.model.high_layers
+    return Variant.NO_HIGH.value if has_no_high else config.model.kind.value
 
 
 def _reader_of(entrant: Entrant, seed: int) -> _Reader:

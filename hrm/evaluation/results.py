@@ -37,14 +37,10 @@ def write_results(
         "models": [
             one.model_dump(mode="json", exclude={"scores"})
             | {"metrics": _told(summarize(one.scores, seed=seed))}
-            | {"beside_chance": _told(beside_chance(one.scores, seed=seed))}
+            | {"beside_chance": _told(beside_chance(one.scores, seed=seed)), "slices": _slices(one, seed=seed)}
             for one in evaluated
         ],
         "differences": {other.name: _told(compare(first.scores, other.scores, seed=seed)) for other in evaluated[1:]},
-        "slices": {
-            name: {group: _told(metrics) for group, metrics in groups.items()}
-            for name, groups in sliced(first.scores, seed=seed).items()
-        },
     }
     write_whole(folder / JSON, (json.dumps(found, indent=1) + "\n").encode())
     write_whole(folder / TABLE, table_of(found).encode())
@@ -62,10 +58,7 @@ def table_of(found: Mapping[str, Any]) -> str:
         ["", *rates],
         [
             *([one["name"], *(_interval(one["metrics"][name]) for name in rates)] for one in models),
-            *(
-                [guess, *(_interval(models[0]["metrics"].get(name.replace("line", key), {})) for name in rates)]
-                for guess, key in _GUESSES.items()
-            ),
+            *([guess, *guessed] for guess, guessed in _guessed(models[0]["metrics"], rates)),
         ],
     )
     lines += _table(
@@ -92,13 +85,32 @@ def table_of(found: Mapping[str, Any]) -> str:
     chances = list(models[0]["beside_chance"])
     rows = [[one["name"], *(_interval(one["beside_chance"][name]) for name in chances)] for one in models]
     lines += _table(["", *chances], rows)
-    for name, groups in found["slices"].items():
-        rows = [
-            [group, str(metrics["line@1"]["tasks"]), *(_interval(metrics[one]) for one in rates)]
-            for group, metrics in groups.items()
-        ]
-        lines += _table([f"{models[0]['name']}, by {name}", "tasks", *rates], rows)
+    for name, groups in models[0]["slices"].items():
+        rows = []
+        for group, first in groups.items():
+            tasks = str(first["line@1"]["tasks"])
+            rows += [
+                [group, one["name"], tasks, *(_interval(one["slices"][name][group][rate]) for rate in rates)]
+                for one in models
+            ]
+            rows += [[group, guess, tasks, *guessed] for guess, guessed in _guessed(first, rates)]
+        lines += _table([f"by {name}", "", "tasks", *rates], rows)
     return "\n".join(lines)
+
+
+def _guessed(metrics: Mapping[str, Any], rates: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Each guess and its cells, of what every model's scores hold alike."""
+    return [
+        (guess, [_interval(metrics.get(rate.replace("line", key), {}) if "line" in rate else {}) for rate in rates])
+        for guess, key in _GUESSES.items()
+    ]
+
+
+def _slices(one: Evaluated, *, seed: int) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    return {
+        name: {group: _told(metrics) for group, metrics in groups.items()}
+        for name, groups in sliced(one.scores, seed=seed).items()
+    }
 
 
 def _told(values: Mapping[str, Estimate] | Mapping[str, Difference]) -> dict[str, dict[str, float]]:

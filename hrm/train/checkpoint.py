@@ -53,6 +53,8 @@ class Progress(Model):
     """The running mean that says which loss is too high."""
     examples_sha256: str = ""
     """Of the manifest of the examples that it learns from."""
+    processes: int | None = None
+    """How many shared each batch; not known of runs of earlier versions."""
     repos: tuple[str, ...] = ()
     """Repositories of these, sorted: none that it may be evaluated on."""
 
@@ -193,6 +195,7 @@ def differing(ours: RunConfig, checkpoint: Path, *, passing: frozenset[str]) -> 
     return [
         f"{table}.{name}"
         for table, values in mine.items()
+        if isinstance(values, dict)  # `which` tells nothing that `model` does not
         for name, value in values.items()
         if name not in passing and theirs.get(table, {}).get(name) != value
     ]

@@ -128,6 +128,8 @@ class RunConfig(Model):
     model: ModelConfig
     train: TrainConfig = TrainConfig()
     layout: ExampleLayout = ExampleLayout()
+    which: Variant | None = None
+    """What the model is beside a `hrm-edit`, where it was made by name."""
 
     @model_validator(mode="after")
     def _examples_fit(self) -> "RunConfig":
@@ -174,27 +176,29 @@ _TRAINING = {
 }
 
 
-def preset(name: str, *, which: Variant = Variant.ITSELF) -> RunConfig:
+def preset(name: str, *, which: Variant = Variant.ITSELF, file: Path | None = None) -> RunConfig:
     """The run of a preset, or of what it is compared with.
 
+    `file`: what is otherwise, as TOML in tables `model`, `train` and `layout`; the model is `hrm-edit` there.
+
     Raises:
-        InvalidInput: there is none of that name.
+        InvalidInput: there is none of that name; or the file cannot be read, or says what cannot be.
     """
     if name not in PRESETS:
         raise InvalidInput(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}")
     train, layout = _TRAINING[name]
-    return RunConfig(model=variant(PRESETS[name], which), train=train, layout=layout)
+    config = RunConfig(model=PRESETS[name], train=train, layout=layout)
+    if file is not None:
+        config = _with_file(config, file)
+    # Only now: what a model is compared with has its parameters, or its compute, whatever these are.
+    return config.model_copy(update={"model": variant(config.model, which), "which": which})
 
 
-def with_file(config: RunConfig, path: Path) -> RunConfig:
-    """The configuration with what a TOML file says otherwise, in tables `model`, `train` and `layout`.
-
-    Raises:
-        InvalidInput: it cannot be read, or says what cannot be.
-    """
+def _with_file(config: RunConfig, path: Path) -> RunConfig:
     try:
         changes = tomllib.loads(path.read_text(encoding="utf-8"))
-        return RunConfig.model_validate(_merged(config.model_dump(), changes))
+        _refuse_models(changes, path)
+        changed = RunConfig.model_validate(_merged(config.model_dump(), changes))
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}. Name a TOML file with --config") from error
     except ValidationError as error:
@@ -203,6 +207,16 @@ def with_file(config: RunConfig, path: Path) -> RunConfig:
         raise InvalidInput(f"{path}: {where}: {first['msg']}. docs/training.md lists what there is") from error
     except ValueError as error:
         raise InvalidInput(f"{path} is no TOML file: {error}") from error
+    return changed
+
+
+def _refuse_models(changes: dict[str, Any], path: Path) -> None:
+    model = changes.get("model", {})
+    is_other = isinstance(model, dict) and (
+        model.get("kind", ModelKind.EDIT) != ModelKind.EDIT or model.get("high_layers") == 0
+    )
+    if is_other or "which" in changes:
+        raise InvalidInput(f"{path} makes another model of hrm-edit. Choose one with --model; the file says its sizes")
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

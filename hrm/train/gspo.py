@@ -41,8 +41,8 @@ class GspoConfig(Model):
     epsilon_high: float = Field(default=4e-4, gt=0)
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of a step's gradient."""
-    similarity_weight: float = Field(default=0.1, ge=0, le=1)
-    """How much the likeness to the task's own fix counts where the tests do not pass."""
+    similarity_weight: float = Field(default=0.1, ge=0, lt=1)
+    """How much the likeness to the task's own fix counts where the tests do not pass: less than passing, always."""
     seed: int = 0
 
 

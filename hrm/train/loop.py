@@ -76,7 +76,9 @@ class Trainer:
         self.mean_weights = (
             {name: one.detach().clone() for name, one in self.model.named_parameters()} if config.train.ema else None
         )
-        self.progress = Progress(examples_sha256=self._manifest_sha256, repos=repos_of(examples, self.manifest))
+        self.progress = Progress(
+            examples_sha256=self._manifest_sha256, repos=repos_of(examples, self.manifest), processes=world.size
+        )
         self.record = Record(run, clock=clock)
         self._report = report if world.is_first else lambda _: None
         self._say = say if world.is_first else lambda _: None
@@ -86,7 +88,7 @@ class Trainer:
         """Go back to where the newest checkpoint is; whether there is one.
 
         Raises:
-            InvalidInput: it was made with other examples or another configuration.
+            InvalidInput: it was made with other examples, another configuration or another number of processes.
             DatasetDamaged: it cannot be read.
         """
         checkpoints = list_checkpoints(self._run)
@@ -100,6 +102,11 @@ class Trainer:
         self._restore(checkpoints[-1])
         if self.progress.examples_sha256 != self._manifest_sha256:
             raise InvalidInput(f"{self._run} was begun with other examples. Give the same, or another --out")
+        if self.progress.processes not in {None, self._world.size}:
+            raise InvalidInput(
+                f"{self._run} was begun by {self.progress.processes} processes, whose rows make one batch, and here "
+                f"are {self._world.size}. Start as many, or give another --out"
+            )
         self.record.read()
         self.record.go_back(self.progress.step)
         return True
@@ -130,12 +137,15 @@ class Trainer:
 
     def _step(self) -> None:
         config, began = self.config.train, time.perf_counter()
+        running, phase = self.progress.running_loss, self.progress.phase
         given, place = self._batches()
         done = self._pass(given)
         norm = self._clipped_norm()
-        running = self.progress.running_loss
+        begins = self.progress.phase != phase
+        # Examples of another phase have another loss; what has exploded by the end of the last one is higher still.
+        bound = config.explodes_at**2 if begins else config.explodes_at
         if not (math.isfinite(done.loss) and math.isfinite(norm)) or (
-            running is not None and done.loss > config.explodes_at * running
+            running is not None and done.loss > bound * running
         ):
             self._roll_back(done.loss)
             return
@@ -148,7 +158,7 @@ class Trainer:
                 for name, parameter in self.model.named_parameters():
                     self.mean_weights[name].lerp_(parameter, 1 - config.ema)
         step = self.progress.step + 1
-        mean = done.loss if running is None else _RUNNING * running + (1 - _RUNNING) * done.loss
+        mean = done.loss if running is None or begins else _RUNNING * running + (1 - _RUNNING) * done.loss
         self.progress = self.progress.model_copy(update={"step": step, "place": place, "running_loss": mean})
         row = _row(self.progress, done, norm=norm, lr=lr, seconds=time.perf_counter() - began)
         self.record.rows.append(row)

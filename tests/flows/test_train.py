@@ -1,10 +1,14 @@
 """`gymforge train`: from a dataset to a run, and what it says where it cannot."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -118,6 +122,61 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_with_what_is_a
     shutil.rmtree(run / "checkpoints")
     config.write_text(CONFIG + "windows = 2\n")
     assert json.loads(call(*given).stdout)["examples"] == 2
+
+
+def test_a_run_goes_on_with_the_tasks_that_it_was_begun_with(
+    dataset: Path,
+    tmp_path: Path,
+    make_task: Callable[..., TaskInstance],
+    write_dataset: Callable[[Path, TaskInstance], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("torch", reason="`make train-env` installs the extra `train`")
+    monkeypatch.setenv("GYMFORGE_CACHE_DIR", str(tmp_path / "cache"))
+    other = tmp_path / "other"
+    write_dataset(other, sample_task(make_task, tmp_path / "again").model_copy(update={"problem_statement": "Broken."}))
+    given = ["--source", BUNDLE, "--config", str(tmp_path / "config.toml"), "--out", str(tmp_path / "run"), "--resume"]
+    begun = [str(dataset), "--where", "language = 'python'", "--weight", "2 * 0.75", "--max-steps", "1"]
+    assert call(*begun, *given).exit_code == 0
+    examples = tmp_path / "run" / "examples"
+    assert set(pq.read_table(examples / "examples-00000.parquet")["weight"].to_pylist()) == {1.5}
+    assert call(*begun, *given).exit_code == 0
+    none = [*begun[:4], "CASE WHEN language = 'go' THEN 1 ELSE 0 END"]
+    result = call(*none, *given[:-2], str(tmp_path / "none"))
+    assert "holds no example to learn from (there was no task)" in result.output
+    for changed, named in (
+        ({0: str(other)}, "tasks"),
+        ({2: "language = 'go'"}, "where"),
+        ({4: "1"}, "weight"),
+    ):
+        asked = [changed.get(number, one) for number, one in enumerate(begun)]
+        result = call(*asked, *given)
+        assert (result.exit_code, f"other {named}:" in result.output) == (2, True), result.output
+    result = call(str(examples), *given)
+    assert result.exit_code == 2
+    assert "train.steps" in result.output  # the folder itself goes on, and so do its settings
+    assert call(str(examples), "--max-steps", "1", *given).exit_code == 0
+    result = call(str(examples), "--where", "language = 'python'", *given)
+    assert result.exit_code == 2
+    assert "nothing to choose" in result.output
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_train_one_model(dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="`make train-env` installs the extra `train`")
+    tools, run = Path(sys.executable).parent, tmp_path / "run"
+    command = [tools / "torchrun", "--no-python", "--nproc-per-node", "2", tools / "gymforge", "train", dataset]
+    command += ["--source", BUNDLE, "--config", tmp_path / "config.toml", "--out", run, "--max-steps", "3", "--json"]
+    environment = os.environ | {"GYMFORGE_CACHE_DIR": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    environment |= {"CUDA_VISIBLE_DEVICES": ""}  # two processes want two GPUs
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = pq.read_table(run / "metrics.parquet").to_pylist()
+    (shard,) = (run / "examples").glob("*.parquet")
+    sizes = pq.read_table(shard, columns=["size"])["size"].to_pylist()
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    # Two rows a process hold all six examples of the task at once.
+    assert [row["tokens"] for row in rows] == [sum(sizes)] * 3
 
 
 def test_without_torch_it_says_what_to_install(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

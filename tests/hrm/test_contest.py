@@ -17,6 +17,7 @@ from hrm.evaluation.results import write_results
 from hrm.evaluation.scores import Asked, Score
 from hrm.evaluation.summary import METRICS
 from hrm.models.int8 import to_int8
+from hrm.models.presets import Variant, variant
 from hrm.train.checkpoint import load_model
 from hrm.train.loop import Trainer
 from hrm.train.parallel import joined_world
@@ -109,6 +110,24 @@ def test_a_score_depends_on_no_other_task(runs: list[Path], tasks: list[TaskInst
     assert without_times(alone) in [without_times(one) for one in whole.scores]
 
 
+@pytest.mark.parametrize("which", [*Variant, None])
+def test_a_model_is_called_what_it_was_trained_as(
+    examples: Path,
+    run_config: Callable[..., Any],
+    tasks: list[TaskInstance],
+    tmp_path: Path,
+    which: Variant | None,
+) -> None:
+    """Beside each other, the two transformers differ in layers alone."""
+    config = run_config(steps=1)
+    model = variant(config.model, which or Variant.NO_HIGH)
+    with joined_world() as world:
+        run = config.model_copy(update={"model": model, "which": which})
+        Trainer(run, examples, tmp_path / "run", world=world).train()
+    found = ask(tmp_path / "run", tasks[:1], tmp_path / "scores.jsonl")
+    assert found.model == (which or Variant.NO_HIGH).value
+
+
 def test_weights_in_eight_bits_say_nearly_the_same(runs: list[Path], tasks: list[TaskInstance], tmp_path: Path) -> None:
     plain = ask(runs[0], tasks, tmp_path / "a.jsonl")
     small = ask(runs[0], tasks, tmp_path / "b.jsonl", entrant=Entrant("one", runs[0], int8=True))
@@ -157,6 +176,11 @@ def test_files_have_every_model_the_guesses_and_the_differences(
     table = (tmp_path / "evaluation.md").read_text()
     for row in ("| one |", "| two |", "| any shown line |", "| against two |", "by language", "by complexity"):
         assert row in table
+    assert table.count("| python | one | 4 |") == table.count("| python | two | 4 |") == 1
+    for one in found["models"]:
+        assert one["slices"]["language"]["python"]["bits_per_byte"] == one["metrics"]["bits_per_byte"]
+    assert found["models"][0]["metrics"]["bits_per_byte"] != found["models"][1]["metrics"]["bits_per_byte"]
+    assert "| python | any shown line | 4 |" in table
     widths = {(part, line.count("|")) for part in table.split("\n\n") for line in part.splitlines() if "|" in line}
     assert len(widths) == len({part for part, _ in widths}), "every row of a table has its columns"
     assert (tmp_path / "evaluation.png").read_bytes().startswith(b"\x89PNG")

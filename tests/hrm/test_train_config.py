@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 pytest.importorskip("torch", reason="`make train-env` installs the extra `train`")
 
-from hrm.models.presets import Variant
-from hrm.train.config import RunConfig, Schedule, TrainConfig, preset, with_file
+from hrm.models.presets import Variant, variant
+from hrm.train.config import RunConfig, Schedule, TrainConfig, preset
 from schemas.errors import InvalidInput
 
 
@@ -39,10 +39,30 @@ def test_phases_begin_where_the_last_one_ends() -> None:
 def test_a_file_overrides_what_it_names_alone(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text("[model]\nhalt.max_segments = 3\n[train]\nrows = 2\n[layout]\nwindow_lines = 8\n")
-    base, found = preset("tiny"), with_file(preset("tiny"), file)
+    base, found = preset("tiny"), preset("tiny", file=file)
     assert (found.model.halt.max_segments, found.train.rows, found.layout.window_lines) == (3, 2, 8)
     assert found.model.hidden_size == base.model.hidden_size
     assert found.train.model_copy(update={"rows": base.train.rows}) == base.train
+
+
+@pytest.mark.parametrize("which", Variant)
+def test_what_a_file_says_of_the_model_is_said_of_hrm_edit_and_matched(tmp_path: Path, which: Variant) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("[model]\ngradient_window = 3\nhalt.max_segments = 2\nhidden_size = 80\n")
+    itself = preset("tiny", file=file).model
+    assert (itself.gradient_window, itself.halt.max_segments, itself.hidden_size) == (3, 2, 80)
+    found = preset("tiny", which=which, file=file)
+    assert found.model == variant(itself, which)
+    assert found.model.hidden_size == 80
+    assert found.which is which
+
+
+@pytest.mark.parametrize("text", ['which = "no-high"', '[model]\nkind = "transformer"', "[model]\nhigh_layers = 0"])
+def test_a_file_names_no_model(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text + "\n")
+    with pytest.raises(InvalidInput, match="--model"):
+        preset("tiny", file=file)
 
 
 @pytest.mark.parametrize("which", Variant)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import hrm.train.checkpoint
 from hrm.data.packing import PADDING
 from hrm.data.shards import open_examples, tokenizer_of
 from hrm.data.source import BatchPlan, batches
+from hrm.extra import require_compiler
 from hrm.models.edit import HrmEdit
 from hrm.models.presets import build
 from hrm.tokenizer.special import Special, special_id
@@ -69,7 +71,15 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("changes", [{}, {"max_segments": 1}, {"ema": 0.9, "accumulation": 2}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"max_segments": 1},
+        {"ema": 0.9, "accumulation": 2},
+        {"curriculum": [{"until": 0.375, "stages": ["a"]}, {"until": 0.5, "stages": ["b"]}, {"until": 1.0}]},
+    ],
+)
 def test_a_run_that_was_stopped_goes_on_to_the_same_curve_and_weights(
     run_config: Make, examples: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
@@ -248,8 +258,6 @@ def test_a_full_disk_is_an_error_that_loses_no_checkpoint(
 def test_a_shard_that_becomes_unreadable_is_an_error_that_loses_no_checkpoint(
     run_config: Make, examples: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     copy = tmp_path / "examples"
     shutil.copytree(examples, copy)
     (shard,) = copy.glob("*.parquet")
@@ -286,6 +294,13 @@ def test_another_configuration_does_not_go_on(
         trainer_of(run_config(**({"steps": 3} | other)), examples, tmp_path).resume()
 
 
+def test_another_number_of_processes_does_not_go_on(run_config: Make, examples: Path, tmp_path: Path) -> None:
+    trainer_of(run_config(steps=3), examples, tmp_path).train()
+    several = Trainer(run_config(steps=3), examples, tmp_path, world=World(0, 2, torch.device("cpu")))
+    with pytest.raises(InvalidInput, match=r"begun by 1 processes.* here are 2"):
+        several.resume()
+
+
 def test_a_run_that_an_older_version_began_goes_on(run_config: Make, examples: Path, tmp_path: Path) -> None:
     """It knew fewer settings; what is new is as it is by default."""
     trainer_of(run_config(steps=3), examples, tmp_path).train()
@@ -303,6 +318,20 @@ def test_phases_of_a_curriculum_see_their_stages(run_config: Make, examples: Pat
     alone = trainer_of(run_config(curriculum=[{"until": 1.0, "stages": ["a"]}]), examples, tmp_path / "alone").train()
     assert [row.token_loss for row in rows[:4]] == [row.token_loss for row in alone[:4]]
     assert rows[4].token_loss != alone[4].token_loss
+
+
+def test_the_next_phase_is_not_measured_by_the_loss_of_the_one_before(
+    run_config: Make, examples: Path, tmp_path: Path
+) -> None:
+    running: list[float | None] = []
+
+    def look(_: Row) -> None:
+        running.append(trainer.progress.running_loss)
+
+    phases = [{"until": 0.5, "stages": ["a"]}, {"until": 1.0}]
+    trainer = trainer_of(run_config(curriculum=phases), examples, tmp_path, report=look)
+    rows = trainer.train()
+    assert [at for at, row in enumerate(rows) if running[at] == row.loss] == [0, 4]
 
 
 def test_a_run_tells_how_it_goes(run_config: Make, examples: Path, tmp_path: Path) -> None:
@@ -326,13 +355,30 @@ def test_lower_precision_and_computing_anew_give_nearly_the_same_curve(
     assert [row.loss for row in rough] != [row.loss for row in plain]
 
 
-@pytest.mark.slow
-def test_compiled_it_learns_the_same(
-    run_config: Make, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("variable", "on_gpu"), [("CXX", False), ("CC", True)])
+def test_without_a_compiler_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, *, on_gpu: bool
 ) -> None:
+    monkeypatch.setenv(variable, "no-such-compiler")
+    with pytest.raises(InvalidInput, match=r"a compiler \(no-such-compiler\).*train\.compile = false"):
+        require_compiler(on_gpu=on_gpu)
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    monkeypatch.delenv(variable)
+    with pytest.raises(InvalidInput, match=r"Python's headers"):
+        require_compiler(on_gpu=on_gpu)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_it_learns_the_same(
+    run_config: Make, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    if backend == "inductor" and shutil.which("g++") is None:
+        assert "train" not in os.environ.get("GYMFORGE_REQUIRE", ""), "torch.compile needs g++"
+        pytest.skip("torch.compile needs g++")
     plain = trainer_of(run_config(steps=3), examples, tmp_path / "0").train()
     compiled = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend=backend))
     found = trainer_of(run_config(steps=3, compile=True), examples, tmp_path / "1").train()
     assert [row.loss for row in found] == pytest.approx([row.loss for row in plain], rel=1e-4)
 
