@@ -3,7 +3,9 @@
     python -m benchmarks.release DIR --tasks 100000 --rounds 3 --json
 
 The dataset in DIR is copied until there are as many tasks as asked for (see `benchmarks.registry`). Raw pyarrow reads
-all shards and writes their rows to one file, in the order of the shards. Both are timed in turn, by the clock.
+all shards and writes their rows to one file, in the order of the shards. Both are timed in turn, by the clock. Beside
+it, what ingestion pays once for a task: `write_tasks`, which checks and seals every row, and pyarrow with the same rows
+as a table in memory already.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,16 @@ import pyarrow.parquet as pq
 
 from benchmarks.anchors.results import load, machine
 from benchmarks.registry import write_many
+from schemas.tasks import TaskInstance
 from storage.arrow_schema import TASK_SCHEMA
 from storage.layout import DatasetLayout
 from storage.release import RELEASE_OPTIONS, Source, write_release
-from storage.shards import ROWS_PER_GROUP, parquet_writer
+from storage.shards import ROWS_PER_GROUP, parquet_writer, write_tasks
 from task_registry import Registry
 from task_registry.splits import Splits
+
+_INGESTED = 500
+"""Tasks that are looked at for what ingestion pays."""
 
 
 def main() -> None:
@@ -54,6 +61,12 @@ def measure(template: Path, folder: Path, tasks: int, rounds: int) -> dict[str, 
         raw_s.append(timed(lambda: raw(folder / "raw.parquet", sources)))
         size_bytes = sum(path.stat().st_size for path in (folder / "release" / "data").iterdir())
         shutil.rmtree(folder / "release")
+    tasks_of_one = [task for task, _ in zip(Registry.open(template).tasks(), range(_INGESTED), strict=False)]
+    first = tasks_of_one[0]
+    own = [one for one in tasks_of_one if (one.repo, one.base_commit) == (first.repo, first.base_commit)]
+    ingested_s = [timed(partial(ingest, folder / f"ingested-{number}", own)) for number in range(rounds)]
+    table = pq.read_table(next((folder / "ingested-0" / "data").iterdir()))
+    table_s = [timed(lambda: pq.write_table(table, folder / "table.parquet")) for _ in range(rounds)]
     return {
         "machine": machine(),
         "load": load(),
@@ -62,7 +75,14 @@ def measure(template: Path, folder: Path, tasks: int, rounds: int) -> dict[str, 
         "release_s": [round(one, 2) for one in sorted(ours_s)],
         "raw_pyarrow_s": [round(one, 2) for one in sorted(raw_s)],
         "ratio": round(statistics.median(ours_s) / statistics.median(raw_s), 2),
+        "ingested_tasks": len(own),
+        "ingested_ms_per_task": round(1000 * statistics.median(ingested_s) / len(own), 2),
+        "pyarrow_ms_per_task": round(1000 * statistics.median(table_s) / len(own), 2),
     }
+
+
+def ingest(folder: Path, tasks: list[TaskInstance]) -> None:
+    write_tasks(DatasetLayout(folder), repo=tasks[0].repo, commit=tasks[0].base_commit, tasks=tasks)
 
 
 def ours(folder: Path, sources: list[Source]) -> None:
