@@ -369,6 +369,7 @@ def test_without_a_compiler_it_says_what_to_install(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of torch's own, where it imports its compiler
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiled_it_learns_the_same(
     run_config: Make, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
