@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.anchors.results import load, machine
 from benchmarks.registry import write_many
-from schemas.tasks import TaskInstance
+from schemas.tasks import SCHEMA_VERSION, TaskInstance
 from storage.arrow_schema import TASK_SCHEMA
+from storage.content import seal
 from storage.layout import DatasetLayout
 from storage.release import RELEASE_OPTIONS, Source, write_release
 from storage.shards import ROWS_PER_GROUP, parquet_writer, write_tasks
@@ -61,7 +63,7 @@ def measure(template: Path, folder: Path, tasks: int, rounds: int) -> dict[str, 
         raw_s.append(timed(lambda: raw(folder / "raw.parquet", sources)))
         size_bytes = sum(path.stat().st_size for path in (folder / "release" / "data").iterdir())
         shutil.rmtree(folder / "release")
-    tasks_of_one = [task for task, _ in zip(Registry.open(template).tasks(), range(_INGESTED), strict=False)]
+    tasks_of_one = [as_of_now(task) for task in islice(Registry.open(template).tasks(), _INGESTED)]
     first = tasks_of_one[0]
     own = [one for one in tasks_of_one if (one.repo, one.base_commit) == (first.repo, first.base_commit)]
     ingested_s = [timed(partial(ingest, folder / f"ingested-{number}", own)) for number in range(rounds)]
@@ -81,7 +83,13 @@ def measure(template: Path, folder: Path, tasks: int, rounds: int) -> dict[str, 
     }
 
 
+def as_of_now(task: TaskInstance) -> TaskInstance:
+    """Sealed as this version seals it, whichever wrote it."""
+    return seal(task.model_copy(update={"schema_version": SCHEMA_VERSION}))
+
+
 def ingest(folder: Path, tasks: list[TaskInstance]) -> None:
+    folder.mkdir()
     write_tasks(DatasetLayout(folder), repo=tasks[0].repo, commit=tasks[0].base_commit, tasks=tasks)
 
 
