@@ -181,6 +181,9 @@ def test_files_have_every_model_the_guesses_and_the_differences(
         assert one["slices"]["language"]["python"]["bits_per_byte"] == one["metrics"]["bits_per_byte"]
     assert found["models"][0]["metrics"]["bits_per_byte"] != found["models"][1]["metrics"]["bits_per_byte"]
     assert "| python | any shown line | 4 |" in table
+    for one in found["models"]:
+        (row,) = [line for line in table.splitlines() if line.startswith(f"| python | {one['name']} |")]
+        assert f"| {one['metrics']['bits_per_byte']['mean']:.3f} (" in row
     widths = {(part, line.count("|")) for part in table.split("\n\n") for line in part.splitlines() if "|" in line}
     assert len(widths) == len({part for part, _ in widths}), "every row of a table has its columns"
     assert (tmp_path / "evaluation.png").read_bytes().startswith(b"\x89PNG")
