@@ -8,8 +8,10 @@ the same number of workers. Ratios are of seconds a candidate by the clock. They
 buys trust, which is printed beside them: environment, baseline, measuring what tests depend on, audits. They include
 the confirmation of what is accepted, the start of sandboxes, and whole suites for what the fast path leaves open.
 `floor_s` is what the affected tests alone took in the warm processes, a candidate. `mib_a_worker_above_suite` is the
-memory of our process and all sandboxes at their peaks, a worker, less that of a sandbox that runs the suite.
+memory of our process and all sandboxes at their peaks, a worker, less that of a sandbox that runs the suite; a peak may
+be a candidate's, that allocates without end, so `median_mib_a_worker` is told beside it: what both took at most times.
 
+`audits_s` is what the audits of all candidates take, about: a share of them, at least 20, by whole suites.
 `--truth N` judges the first N by whole suites in fresh containers and stock pytest's JUnit report, and compares. Where
 the truth has a test that takes longer than the product allows and the product says `timed_out`, that is listed apart,
 as `over_limit`. `--anchors` names what else is compared: both, one, or with no name none. The last line of
@@ -17,6 +19,7 @@ as `over_limit`. `--anchors` names what else is compared: both, one, or with no 
 """
 
 import argparse
+import hashlib
 import json
 import resource
 import statistics
@@ -41,10 +44,11 @@ from extractors.diff import apply_patch
 from extractors.profile import code_files
 from extractors.reach import NameIndex
 from schemas.errors import GymforgeError
+from validation import impact_run
 from validation.fast_path import FastPath, open_fast_path
 from validation.impact import ImpactIndex, ImpactMap, read_change
 from validation.impact_run import measure_impact
-from validation.prover import prove_candidate
+from validation.prover import audited_ids, prove_candidate
 from validation.sandbox.protocol import Limits
 from validation.validate import Proof, Suite, prove
 from validation.warm import Ground
@@ -52,6 +56,7 @@ from validation.warm import Ground
 ANCHORS = {"swesmith": swesmith, "fresh": fresh}
 ANCHOR_CANDIDATES = 20
 _SAMPLE_MEMORY_S = 0.5
+_SAMPLE_SUITE_S = 0.05
 
 
 class Judged(NamedTuple):
@@ -76,6 +81,8 @@ class Round(NamedTuple):
     """Largest memory of this process and its descendants together; sandboxes of an engine are not among them."""
     engine_bytes: int
     """Largest memory of all containers of the engine together, files in their own memory included; 0 without one."""
+    median_bytes: float
+    """Of both together, at the moments when it was looked at."""
     sandboxes: int
 
 
@@ -135,7 +142,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     host_mib, sandboxes_mib = (
         max(getattr(one, name) for one in rounds) / 2**20 for name in ("peak_bytes", "engine_bytes")
     )
-    suite_mib = suite_bytes(subject) / 2**20
+    suite_bytes, fresh_s = fresh_suite(subject)
     found: dict[str, object] = {
         "repo": subject.ref.name,
         "commit": subject.ref.commit,
@@ -159,12 +166,14 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         "sandboxes": last.sandboxes,
         "peak_mib": round(host_mib),
         "sandboxes_mib": round(sandboxes_mib),
-        "suite_mib": round(suite_mib),
-        "mib_a_worker_above_suite": round((host_mib + sandboxes_mib) / options.workers - suite_mib),
+        "suite_mib": round(suite_bytes / 2**20),
+        "mib_a_worker_above_suite": round((host_mib + sandboxes_mib) / options.workers - suite_bytes / 2**20),
+        "median_mib_a_worker": round(last.median_bytes / 2**20 / options.workers),
         "verdicts": dict(Counter(_said(one.proof) for one in last.judged)),
         "whole_suites": dict(Counter(one.proof.why_whole for one in last.judged if one.proof.why_whole)),
-        "rounds_agree": all(_verdicts(one) == _verdicts(last) for one in rounds),
+        "unlike_between_rounds": _unlike(rounds),
         "shared_s": {**subject.shared_s, "impact": round(impact_s, 1)},
+        "audits_s": round(fresh_s * len(audited_ids(subject.ids, seed=0, judged_at_least=len(subject.ids)))),
     }
     found |= against_anchors(subject, options, float(statistics.median(per)))
     found |= against_truth(subject, options, last)
@@ -172,8 +181,11 @@ def run(options: argparse.Namespace) -> dict[str, object]:
 
 
 def measured_impact(subject: Subject, workers: int) -> tuple[ImpactIndex, float]:
-    """What every test depends on, and the seconds that it took to measure; kept beside the other results."""
-    kept = subject.folder / f"impact-{subject.backend.kind.value}.json"
+    """What every test depends on, and the seconds that it took to measure; kept for this code, beside other results."""
+    folder = Path(impact_run.__file__).parent
+    sources = sorted([*folder.glob("*.py"), *folder.glob("runners/*.py")])
+    code = hashlib.sha256(b"\0".join(one.read_bytes() for one in sources)).hexdigest()[:12]
+    kept = subject.folder / f"impact-{subject.backend.kind.value}-{code}.json"
     if not kept.exists():
         tell("measuring what every test depends on")
         began = time.monotonic()
@@ -206,11 +218,12 @@ def suite_of(subject: Subject, ground: Ground) -> Suite:
     )
 
 
-def suite_bytes(subject: Subject) -> int:
-    """Memory of a sandbox in which the whole suite runs once, on the clean tree; 0 where no engine tells."""
-    with Memory() as memory:
+def fresh_suite(subject: Subject) -> tuple[int, float]:
+    """Memory of a sandbox in which the whole suite runs once, on the clean tree (0 where no engine tells); seconds."""
+    began = time.monotonic()
+    with Memory(_SAMPLE_SUITE_S) as memory:
         prove(suite_of(subject, ground_of(subject)), {})
-    return memory.engine_bytes
+    return memory.engine_bytes, time.monotonic() - began
 
 
 def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *, workers: int) -> Round:
@@ -252,6 +265,7 @@ def one_round(subject: Subject, impact: ImpactIndex, sample: Sequence[Chosen], *
         stages_s=stages_s,
         peak_bytes=memory.peak_bytes,
         engine_bytes=memory.engine_bytes,
+        median_bytes=statistics.median(memory.seen or [0]),
         sandboxes=sum(server.opened for fast in found for server in (fast.finder, fast.confirmer)),
     )
 
@@ -280,6 +294,12 @@ def against_anchors(subject: Subject, options: argparse.Namespace, seconds: floa
         found[f"{name}_s"] = figures.seconds_per_candidate
         found[f"{name}_load"] = figures.mean_load
         found[f"{name}_dates"] = figures.dates
+        elsewhere = [dict(one) for one in figures.machines if dict(one) != machine()]
+        if elsewhere:
+            tell(
+                f"{name} was measured on another machine: its ratio says nothing. Remove {figures.file} to measure anew"
+            )
+            found[f"{name}_elsewhere"] = elsewhere
     return found
 
 
@@ -302,7 +322,7 @@ def against_truth(subject: Subject, options: argparse.Namespace, last: Round) ->
     by_policy = {one.id: slow[one.id] for one in found if one.id in slow and one.other == "timed_out"}
     return {
         "compared": len({one.id for one in true} & {one.id for one in said}),
-        "disagreements": len(found) - len(by_policy),
+        "disagreements": len(found) - len(by_policy) if size else None,
         "disagreeing": [one.model_dump() for one in found if one.id not in by_policy],
         "over_limit": by_policy,
     }
@@ -314,9 +334,12 @@ class Memory:
     And that of the engine's containers: what the kernel's groups say of anonymous memory and of files in memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = _SAMPLE_MEMORY_S) -> None:
         self.peak_bytes = 0
         self.engine_bytes = 0
+        self.seen: list[int] = []
+        """Both together, look after look."""
+        self._every_s = every_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
@@ -329,10 +352,12 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._ended.wait(_SAMPLE_MEMORY_S):
+        while not self._ended.wait(self._every_s):
             own = psutil.Process()
-            self.peak_bytes = max(self.peak_bytes, sum(_pss(one) for one in (own, *own.children(recursive=True))))
-            self.engine_bytes = max(self.engine_bytes, sum(_group_bytes(one) for one in _groups()))
+            host = sum(_pss(one) for one in (own, *own.children(recursive=True)))
+            engine = sum(_group_bytes(one) for one in _groups())
+            self.peak_bytes, self.engine_bytes = max(self.peak_bytes, host), max(self.engine_bytes, engine)
+            self.seen.append(host + engine)
 
 
 def _groups() -> list[Path]:
@@ -369,7 +394,16 @@ def _said(proof: Proof) -> str:
 
 
 def _verdicts(one: Round) -> dict[str, tuple[str, ...]]:
-    return {item.chosen.id: (_said(item.proof), *item.proof.verdict.fail_to_pass) for item in one.judged}
+    return {
+        item.chosen.id: (_said(item.proof), item.proof.why_whole, *item.proof.verdict.fail_to_pass)
+        for item in one.judged
+    }
+
+
+def _unlike(rounds: Sequence[Round]) -> dict[str, list[tuple[str, ...]]]:
+    """Candidates whose verdicts are not the same in all rounds, with what each said."""
+    found = [_verdicts(one) for one in rounds]
+    return {one: [each[one] for each in found] for one in sorted(found[0]) if len({each[one] for each in found}) > 1}
 
 
 def tell(line: str) -> None:

@@ -30,6 +30,8 @@ class ChangeScope(NamedTuple):
 
 _YIELDS = frozenset({"yield", "yield_expression"})
 """What makes another thing of a function, without any line of its body being run."""
+_SPELLED = b"yield"
+"""Part of the source of any of them: most bodies lack it, and need not be walked."""
 _FUNCTIONS = frozenset({"lambda"})
 _TEXTS = frozenset({"string", "concatenated_string"})
 
@@ -145,6 +147,8 @@ def _body(item: Definition, field: str, language: Language) -> _Body | None:
 
 def _yields(node: tree_sitter.Node, functions: frozenset[str]) -> bool:
     """Whether there is a yield in it, functions inside it apart."""
+    if node.text is not None and _SPELLED not in node.text:
+        return False
     waiting = list(node.children)
     while waiting:
         one = waiting.pop()

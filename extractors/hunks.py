@@ -1,6 +1,7 @@
 """Read and apply git-format diffs of one file, strictly: nothing is searched for, nothing is guessed."""
 
 import re
+from io import BytesIO
 from typing import NamedTuple
 
 NO_NEWLINE = "\\ No newline at end of file"
@@ -72,7 +73,7 @@ def changed_regions(patch: str) -> tuple[Region, ...]:
 
 def split_lines(data: bytes) -> list[bytes]:
     """Lines with their newlines; only a line feed ends a line."""
-    return [line for line in re.split(rb"(?<=\n)", data) if line]
+    return BytesIO(data).readlines()
 
 
 def _parse(patch: str) -> list[_Hunk]:

@@ -265,9 +265,11 @@ class Judging:
             return _NO_IMPACT
         apart = sum(not group.separable for group in impact.groups)
         needy = sum(bool(group.needs) for group in impact.groups)
+        bound = sum(bool(group.bound) for group in impact.groups)
         workers = "forked" if impact.forks else f"started anew: {impact.why_not_forks}"
         listener().fact(
-            f"{len(impact.groups)} test files: {apart} do not run alone, {needy} do with another one loaded; "
+            f"{len(impact.groups)} test files: {apart} do not run alone, {needy} do with another one loaded, "
+            f"{bound} do as a whole; "
             f"{len(impact.opaque)} tests run for every candidate; workers are {workers}"
         )
         return impact.model_dump_json().encode()

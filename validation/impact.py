@@ -32,11 +32,14 @@ class TestGroup(Model):
     load_cpu_s: float
     """CPU seconds until it was loaded, alone."""
     separable: bool
-    """Whether its tests, run without the rest of the suite, forwards and backwards, gave what the baseline has."""
+    """Whether its tests, run without the rest of the suite, gave what the baseline has."""
     why_not: str = ""
-    """What they gave instead."""
+    """What they gave instead, be it only backwards."""
     together: bool = False
     """Whether a test of it may decide about another one, so that all of them run where one does."""
+    bound: tuple[str, ...] = ()
+    """Those of its tests that do not pass backwards: they need what comes before them. Where there are any, all tests
+    of the file run, in its order, where one does."""
     leaves: bool = False
     """Whether its tests leave anything of the repository's changed: one may need what another one left."""
     needs: str = ""
@@ -59,8 +62,8 @@ class ImpactMap(Model):
 
     groups: tuple[TestGroup, ...]
     lines: Mapping[str, Mapping[int, tuple[int, ...]]]
-    """Path to line to numbers of the tests that execute it; of all tests of a file where the two orders in which its
-    tests ran do not agree about a line, for then something lasts from test to test (a cache, a shared fixture); only of
+    """Path to line to numbers of the tests that execute it; of all tests of a file where its two runs, in opposite
+    orders, do not agree about a line, for then something lasts from test to test (a cache, a shared fixture); only of
     all that draw random numbers, which were other ones, where just those do not agree."""
     load_lines: Mapping[str, Mapping[int, tuple[int, ...]]]
     """Path to line to numbers of the groups whose loading executes it. Groups that are not separable were seen within
@@ -199,8 +202,12 @@ class ImpactIndex:
         return any(self.impact.groups[self._group_of[self.number_of[test]]].leaves for test in tests)
 
     def needing_others(self, tests: Iterable[str]) -> list[str]:
-        """Those of the tests whose file needs another one: what they give depends on more than the bug."""
-        return [test for test in tests if self.impact.groups[self._group_of[self.number_of[test]]].needs]
+        """Those of the tests that need more than is in their own run: what they give depends on more than the bug.
+
+        Their file needs another one, or they need what comes before them in it, which other files may bring too.
+        """
+        groups = {test: self.impact.groups[self._group_of[self.number_of[test]]] for test in tests}
+        return [test for test, group in groups.items() if group.needs or test in group.bound]
 
     def left_by(self, names: Collection[str], selection: Selection) -> frozenset[str]:
         """Those of the names that no test file leaves changed on the clean tree, where other tests may notice.
@@ -254,12 +261,16 @@ class ImpactIndex:
     def _probe_cost(self, number: int) -> tuple[bool, float, int]:
         group = self.impact.groups[self._group_of[number]]
         cost_s = group.load_cpu_s + self.impact.cpu_s.get(self.tests[number], 0.0)
-        return not self._runs_alone(self._group_of[number]), cost_s, number
+        return bool(group.bound) or not self._runs_alone(self._group_of[number]), cost_s, number
 
     def selection(self, numbers: Iterable[int]) -> Selection:
-        """These tests, with the files to load for them."""
-        ordered = sorted(numbers)
-        own = {self._group_of[test] for test in ordered}
+        """These tests, with those that have to run where they do, and the files to load for them."""
+        chosen = set(numbers)
+        own = {self._group_of[test] for test in chosen}
+        for number in own:
+            if self.impact.groups[number].bound:
+                chosen.update(self._members[number])
+        ordered = sorted(chosen)
         needed = {self.impact.groups[number].needs for number in own} - {""}
         own.update(self._number_of_group[name] for name in needed)
         groups = [self.impact.groups[number] for number in sorted(own)]
@@ -272,6 +283,8 @@ class ImpactIndex:
         )
 
     def _nodes(self, group: TestGroup, numbers: Sequence[int]) -> list[str]:
+        if group.together or group.bound:
+            return [group.name]  # what is asked for one by one runs in the order in which it is asked for
         members = self._members[self._number_of_group[group.name]]
         inside = numbers[bisect_left(numbers, members.start) : bisect_left(numbers, members.stop)]
         nodes = list(dict.fromkeys(self.tests[number].partition("[")[0] for number in inside))

@@ -1,7 +1,8 @@
 """Measure what every test depends on: each test file alone on the clean tree, forwards and backwards.
 
-A file that does not pass alone is measured with another one loaded, where that is enough: pytest loads all files before
-it runs a test, so what a test needs of another file is there in any order of tests.
+A file that passes alone and not backwards is run as a whole from then on, in its order. One that does not pass alone is
+measured with another one loaded, where that is enough: pytest loads all files before it runs a test, so what a test
+needs of another file is there in any order of tests.
 """
 
 import threading
@@ -21,6 +22,8 @@ from validation.warm import Ground, WarmServer
 SUITE_LIMIT_FACTOR = 10.0
 """A file may take this many times the limit of the whole suite: lines are recorded, which is slow."""
 TEST_LIMIT_FACTOR = 10.0
+RUNS = 2
+"""Of each file, that have to agree about what its tests give."""
 MOST_NEEDY = 5
 """Files that do not run alone for which another one is looked for; where there are more, for none."""
 LIBRARY = " (library)"
@@ -36,12 +39,15 @@ class _Measured(NamedTuple):
     why_not_forks: str
     needs: str = ""
     """The file that was loaded too."""
+    bound: tuple[str, ...] = ()
+    """Tests that do not pass backwards; where there are any, both runs were in the file's own order."""
 
 
 def measure_impact(ground: Ground, baseline: Baseline, *, code_files: Sequence[str], workers: int = 1) -> ImpactMap:
     """Run every test file alone, in its order and backwards, with lines, opened files and processes recorded.
 
-    Backwards, random numbers are other ones. A file that does not pass alone is run with another one loaded.
+    In the second run, random numbers are other ones. It is in the file's own order where backwards some test does not
+    pass. A file that does not pass alone is run with another one loaded.
 
     Only tests that pass on the clean tree are looked at: no other counts for a verdict.
 
@@ -63,7 +69,14 @@ def measure_impact(ground: Ground, baseline: Baseline, *, code_files: Sequence[s
                 again = _measure(warm, baseline, name, files[name], code_files, needs=needs) if needs else None
                 if again and again.runs:
                     measured[name] = again
-    return _Merge(baseline, files).merge(measured, whole)
+    ordered = {name: _in_order(tests, measured[name].runs) for name, tests in files.items()}
+    return _Merge(baseline, ordered).merge(measured, whole)
+
+
+def _in_order(tests: Sequence[str], runs: Sequence[SuiteRun]) -> list[str]:
+    """As they ran; as they are where they have no run of their own."""
+    wanted = set(tests)
+    return [test for test in runs[0].report.outcomes if test in wanted] if runs else list(tests)
 
 
 def _measure_all(
@@ -95,8 +108,9 @@ def _measure_whole(ground: Ground, baseline: Baseline, code_files: Sequence[str]
     runs = []
     with WarmServer(ground) as warm:
         for reverse in (False, True):
+            options = _traced_options(baseline, baseline.test_limits_s, code_files, reverse=reverse, again=reverse)
             try:
-                run = warm.run({}, _traced_options(baseline, baseline.test_limits_s, code_files, reverse=reverse))
+                run = warm.run({}, options)
             except SandboxFailed:
                 return ()
             if _differs(run, ()):
@@ -126,19 +140,26 @@ def _measure(
 ) -> _Measured:
     server = warm.server
     forks = server.forks, server.why_not
-    runs = []
-    for reverse in (False, True):
-        options = _traced_options(baseline, tests, code_files, reverse=reverse)
+    runs: list[SuiteRun] = []
+    why_not, bound = "", ()  # type: str, tuple[str, ...]
+    for reverse in (False, True, False):
+        options = _traced_options(baseline, tests, code_files, reverse=reverse, again=bool(runs))
         options = options._replace(files=tuple(sorted({name, needs} - {""})), select=tests)
         try:
             run = warm.run({}, options)
         except SandboxFailed as error:
             return _Measured((), str(error).partition("\n")[0], *forks)
         why = _differs(run, tests)
-        if why:
-            return _Measured((), why + (", backwards" if reverse else ""), *forks)
-        runs.append(run)
-    return _Measured(tuple(runs), "", *forks, needs)
+        why_not = why_not or why + (", backwards" if why and reverse else "")
+        if why and reverse and not needs and not _differs(run, ()):
+            bound = tuple(_not_passed(run, tests))
+        if why and not (reverse and bound):
+            return _Measured((), why_not, *forks)
+        if not why:
+            runs.append(run)
+        if len(runs) == RUNS:
+            break
+    return _Measured(tuple(runs), why_not, *forks, needs, bound)
 
 
 def _needed_by(warm: WarmServer, baseline: Baseline, name: str, tests: Sequence[str], others: Sequence[str]) -> str:
@@ -163,11 +184,11 @@ def _needed_by(warm: WarmServer, baseline: Baseline, name: str, tests: Sequence[
 
 
 def _traced_options(
-    baseline: Baseline, tests: Iterable[str], code_files: Sequence[str], *, reverse: bool
+    baseline: Baseline, tests: Iterable[str], code_files: Sequence[str], *, reverse: bool, again: bool
 ) -> SuiteOptions:
     return SuiteOptions(
         reverse=reverse,
-        random_seed=OTHER_RANDOM_SEED if reverse else 0,
+        random_seed=OTHER_RANDOM_SEED if again else 0,
         coverage_of=code_files,
         trace=True,
         state=True,
@@ -181,11 +202,13 @@ def _differs(run: SuiteRun, tests: Sequence[str]) -> str:
     """How a run of passing tests was no success; empty where it was."""
     if run.report.timed_out or run.contradiction or run.coverage is None or run.traced is None:
         return run.contradiction or "it goes over its limit"
-    for test in tests:
-        outcome = run.report.outcomes.get(test, Outcome.MISSING)
-        if outcome is not Outcome.PASSED:
-            return f"{test} gives {outcome.value}"
+    for test in _not_passed(run, tests):
+        return f"{test} gives {run.report.outcomes.get(test, Outcome.MISSING).value}"
     return ""
+
+
+def _not_passed(run: SuiteRun, tests: Sequence[str]) -> list[str]:
+    return [test for test in tests if run.report.outcomes.get(test) is not Outcome.PASSED]
 
 
 class _Merge:
@@ -231,6 +254,7 @@ class _Merge:
                     why_not=one.why_not,
                     together=any(run.traced is not None and run.traced.hooks for run in one.runs),
                     needs=one.needs,
+                    bound=one.bound,
                     leaves=any(not name.endswith(LIBRARY) for run in one.runs for name in run.left),
                 )
             )

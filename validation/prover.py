@@ -30,10 +30,9 @@ def prove_candidate(
         found = fast.prove(candidate_id, change, edits)
     except Undecided as undecided:
         whole = prove(suite, edits)
+        # Chosen for an audit or not: there is nothing to hold its verdict against.
         executions = whole.executions + undecided.executions
-        # Chosen for an audit, it has been judged by whole suites, and there is nothing to hold that against.
-        audit = Audit() if audited else None
-        return whole.model_copy(update={"executions": executions, "why_whole": str(undecided), "audit": audit})
+        return whole.model_copy(update={"executions": executions, "why_whole": str(undecided)})
     if not audited:
         return found
     whole = prove(suite, edits)

@@ -14,6 +14,8 @@ from validation.verdict import first_judgement, judge, rejected
 
 FULL_FAILURES = 30
 """Failures that keep their message and trace."""
+LEAST_IDLE_SCALE = 0.6
+"""Of what a test may wait: with less, tests go over it that wait as they always do."""
 ALONE_LIMIT_FACTOR = 3.0
 """How much more time a test gets when it is tried again alone."""
 AGAIN = 2
@@ -102,6 +104,7 @@ def limited(baseline: Baseline, tests: Sequence[str] | None, *, scale: float) ->
     """
     chosen = baseline.test_limits_s if tests is None else tests
     work_scale = min(scale, 1.0)
+    idle_scale = max(LEAST_IDLE_SCALE, work_scale)
     whole_scale = min(max(1.0, scale), ENDING_AGAIN_FACTOR)
 
     def scaled(limits_s: Mapping[str, float], factor: float) -> dict[str, float]:
@@ -112,7 +115,7 @@ def limited(baseline: Baseline, tests: Sequence[str] | None, *, scale: float) ->
         default_limit_s=scale * max(baseline.test_limits_s.values()),
         cpu_limits_s=scaled(baseline.test_cpu_limits_s, work_scale),
         default_cpu_limit_s=work_scale * max(baseline.test_cpu_limits_s.values(), default=math.inf),
-        idle_limits_s=scaled(baseline.test_idle_limits_s, work_scale),
+        idle_limits_s=scaled(baseline.test_idle_limits_s, idle_scale),
         load_cpu_limit_s=baseline.load_cpu_limit_s and whole_scale * baseline.load_cpu_limit_s,
         exit_cpu_limit_s=baseline.exit_cpu_limit_s and whole_scale * baseline.exit_cpu_limit_s,
         exit_idle_limit_s=baseline.exit_idle_limit_s and whole_scale * baseline.exit_idle_limit_s,

@@ -184,7 +184,11 @@ def test_tasks_show_and_stats_agree(dataset: Path) -> None:
         assert "SEARCH" in text
     counted = json.loads(call("stats", str(dataset), "--json").output)
     assert counted["tasks"] == 2
-    assert "op_change" in call("stats", str(dataset)).output
+    (repository,) = counted["repositories"]
+    assert repository["fast_path"]["audited"] >= 2, "no fewer than the cap"
+    said = " ".join(call("stats", str(dataset)).output.split())
+    assert "op_change" in said
+    assert f"{repository['fast_path']['audited']} audited candidates, 0 judged differently by whole suites" in said
 
 
 @pytest.mark.sandbox

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from flows.judging import Wave
+from flows.judging import Judging, Wave
 from flows.pipeline import IngestResult, Pipeline
 from flows.settings import IngestSettings
 from flows.statistics import count_dataset
@@ -101,6 +102,21 @@ def test_what_lies_before_enough_accepted_ones_is_needed_all_the_same() -> None:
     assert taken(later, 2) == [2, None]
     later.judged(2, accepted=True)
     assert later.take() == 1, "a position from before it was still waiting"
+
+
+def test_candidates_of_a_file_come_together_and_what_takes_longest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, cost_s = ["a.py", "b.py", "a.py", "c.py", "b.py", "a.py"], [1.0, 5.0, 2.0, 7.0, 1.0, 2.0]
+    judging = Judging.__new__(Judging)
+    candidates = [SimpleNamespace(entity=SimpleNamespace(path=path)) for path in paths]
+    monkeypatch.setattr(judging, "_case", SimpleNamespace(candidates=candidates), raising=False)
+    monkeypatch.setattr(judging, "_bench", SimpleNamespace(impact="measured"), raising=False)
+    monkeypatch.setattr(judging, "_expected_s", lambda _impact, position: cost_s[position])
+    monkeypatch.setattr(judging, "verdict", lambda _position: None)
+    assert taken(judging.scheduled(range(6), wanted=None, workers=1), 7) == [3, 1, 4, 2, 5, 0, None]
+    few = judging.scheduled(range(6), wanted=2, workers=1)
+    assert taken(few, 2) == [1, 0], "the two that are needed for sure, the longer one first"
+    monkeypatch.setattr(judging, "_bench", SimpleNamespace(impact=None))
+    assert taken(judging.scheduled(range(6), wanted=None, workers=1), 6) == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_closed_wave_gives_nothing() -> None:

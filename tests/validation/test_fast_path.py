@@ -30,10 +30,10 @@ from validation.prover import AUDITED_AT_LEAST, AUDITED_SHARE, audited_ids, prov
 from validation.sandbox.fake import FakeBackend, result
 from validation.sandbox.protocol import MIB, Limits
 from validation.suite import OTHER_RANDOM_SEED, SuiteOptions
-from validation.validate import Audit, Proof, Suite, prove
+from validation.validate import Proof, Suite, prove
 from validation.warm import Ground
 
-from .conftest import MakeRepository
+from .conftest import MakeRepository, Repository
 
 # Servers that follow a script
 
@@ -226,7 +226,7 @@ def test_a_test_has_less_time_at_first_and_more_than_its_limit_before_it_speaks_
     both = path([run(HANGS), run({A: "passed"}), run(FAILED)], [run(CONFIRMED)])
     both.prove()
     limits_s = [options.limits_s[A] for options in both.finder.asked]
-    assert limits_s == [0.6, 3.0, 3.0]
+    assert limits_s == [0.45, 3.0, 3.0]
     assert {options.suite_limit_s for options in both.finder.asked} == {20.0, 60.0}
     assert [options.load_cpu_limit_s for options in both.finder.asked] == [1.0, 3.0, 3.0]
     assert both.confirmer.asked[0].limits_s[A] == 1.0
@@ -278,7 +278,7 @@ def test_what_does_not_pass_in_a_file_that_needs_another_one_is_left_to_whole_su
     for outcome in ("failed", "timed_out", "skipped"):
         both = path([run({A: "passed", B: outcome})])
         both.fast.index = index
-        with pytest.raises(Undecided, match=r"t/a\.py::b does not pass, and its file needs another one"):
+        with pytest.raises(Undecided, match=r"t/a\.py::b does not pass, and may need what other files bring"):
             both.prove()
         assert both.finder.asked[0].files == (A, B, "t/b.py")
         assert both.finder.asked[0].select == (A, B)
@@ -383,7 +383,7 @@ def test_what_is_undecided_is_decided_by_whole_runs_and_says_why() -> None:
     both = path([run(FAILED)], [run(CONFIRMED | {B: "failed"})])
     proof = proved(both, whole_suite({A: "failed"}, {A: "failed"}), audited=True)
     assert proof.verdict.fail_to_pass == (A,)
-    assert (proof.executions, proof.affected_only, proof.audit) == (4, False, Audit())
+    assert (proof.executions, proof.affected_only, proof.audit) == (4, False, None)
     assert proof.why_whole.startswith("1 tests differ in the confirmation")
 
 
@@ -610,9 +610,46 @@ class Real(NamedTuple):
         }
 
 
+# What the last test needs is where nobody looks for what was left, and its name is the first one.
+ORDERED = """\
+import calc
+
+def box():
+    held = []
+    return held.append, lambda: held[-1]
+
+put, get = box()
+
+def test_writes():
+    put(1)
+
+def test_writes_too():
+    put(1)
+
+def test_negate():
+    put(1)
+    assert calc.negate(2) == -2
+
+def test_goes_on():
+    pass
+
+def test_a_reader():
+    assert get() == 1
+"""
+
+
+@pytest.fixture(scope="module")
+def ordered(repository_of: MakeRepository) -> Iterator[Real]:
+    """Has a file whose tests do not pass backwards."""
+    yield from opened(repository_of({"calc.py": CALC, "tests/test_ordered.py": ORDERED}))
+
+
 @pytest.fixture(scope="module")
 def real(repository_of: MakeRepository) -> Iterator[Real]:
-    repository = repository_of(FILES)
+    yield from opened(repository_of(FILES))
+
+
+def opened(repository: Repository) -> Iterator[Real]:
     suite = repository.suite()
     impact = measure_impact(repository.ground, suite.baseline, code_files=repository.code_files)
     index = ImpactIndex(impact)
@@ -654,6 +691,28 @@ def test_a_bug_that_some_random_numbers_reveal_is_unstable(real: Real, old: str,
     assert "differ in the confirmation" in proof.why_whole
     assert proof.verdict == prove(real.suite, edits).verdict
     assert proof.verdict.reason is Rejection.UNSTABLE
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_a_file_that_does_not_pass_backwards_is_judged_by_its_tests_in_their_order(ordered: Real) -> None:
+    (group,) = ordered.fast.index.impact.groups
+    assert group.bound == ("tests/test_ordered.py::test_a_reader",)
+    change, edits = ordered.asked("return -a", "return a")
+    found = ordered.fast.prove("c", change, edits).verdict
+    assert found.fail_to_pass == ("tests/test_ordered.py::test_negate",)
+    assert "tests/test_ordered.py::test_a_reader" in found.pass_to_pass
+    assert comparable(found) == comparable(prove(ordered.suite, edits).verdict)
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_what_fails_for_what_a_test_before_it_did_is_left_to_whole_suites(ordered: Real) -> None:
+    change, edits = ordered.asked("return -a", "import sys; sys.modules['test_ordered'].put(2); return -a")
+    proof = prove_candidate(ordered.suite, ordered.fast, candidate_id="c", change=change, edits=edits, audited=True)
+    assert proof.why_whole == "tests/test_ordered.py::test_a_reader does not pass, and may need what other files bring"
+    assert proof.verdict.fail_to_pass == ("tests/test_ordered.py::test_a_reader",)
+    assert proof.audit is None, "there is nothing to hold it against"
 
 
 @pytest.mark.sandbox

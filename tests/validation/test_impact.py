@@ -213,6 +213,10 @@ def needed():
     return 1
 
 
+def ordered():
+    return 1
+
+
 class Base:
     def begin(self):
         return 1
@@ -292,6 +296,10 @@ FILES = {
     "tests/test_registry.py": (
         "import reg\ndef test_some(): assert reg.REG\ndef test_all(): assert all(one(1) == 2 for one in reg.REG)\n"
     ),
+    "tests/test_ordered.py": (
+        "import calc\nDONE = []\ndef test_d(): DONE.append(calc.ordered())\ndef test_c(): DONE.append(2)\n"
+        "def test_b(): DONE.append(3)\ndef test_a(): assert DONE, 'it came first'\n"
+    ),
     "tests/test_also.py": "import also\ndef test_1(): pass\n",
     "tests/test_a_needs.py": (
         "import sys, calc\ndef test_other_file_is_loaded(): assert 'loaded' in sys.modules\n"
@@ -350,6 +358,25 @@ def test_all_files_but_one_run_alone(measured: Measured) -> None:
         "tests/test_registry.py": "tests/test_alpha.py",
     }
     assert measured.impact.forks, measured.impact.why_not_forks
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_a_file_that_does_not_pass_backwards_runs_as_a_whole_in_its_order(measured: Measured) -> None:
+    (group,) = [group for group in measured.impact.groups if group.bound]
+    assert (group.name, group.separable, group.bound, group.why_not) == (
+        "tests/test_ordered.py",
+        True,
+        ("tests/test_ordered.py::test_a",),
+        "tests/test_ordered.py::test_a gives failed, backwards",
+    )
+    assert group.tests == tuple(f"tests/test_ordered.py::test_{name}" for name in "dcba"), "as they are written"
+    found = measured.selected("calc.py", "def ordered():\n    return 1", "def ordered():\n    return 2")
+    assert set(group.tests) <= set(found.tests)
+    assert not found.whole
+    only = measured.index.selection([measured.index.number_of["tests/test_ordered.py::test_b"]])
+    assert (only.tests, only.nodes) == (group.tests, (group.name,))
+    assert measured.index.needing_others(group.tests) == ["tests/test_ordered.py::test_a"]
 
 
 @pytest.mark.sandbox

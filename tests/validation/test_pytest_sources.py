@@ -95,3 +95,20 @@ def test_what_is_no_function_of_the_file_is_not_cut() -> None:
     assert pytest_sources.function_tree(lines, function, 2) is not None
     assert pytest_sources.function_tree(["", "other = 1"], function, 1) is None
     assert pytest_sources.function_tree(lines, function, 9) is None
+
+
+def test_a_parser_that_another_thread_disturbs_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse, disturbed = ast.parse, iter([True, True, False, *[True] * (pytest_sources.MORE_TRIES + 1)])
+
+    def disturbed_parse(*arguments: str) -> ast.AST:
+        if next(disturbed):
+            raise SystemError("AST constructor recursion depth mismatch (before=132, after=28)")
+        return parse(*arguments)
+
+    # Where it fails, pytest parses as well.
+    with monkeypatch.context() as patched:
+        patched.setattr(ast, "parse", disturbed_parse)
+        found = pytest_sources.parsed("a = 1")
+        with pytest.raises(SystemError):
+            pytest_sources.parsed("a = 1")
+    assert ast.dump(found) == ast.dump(parse("a = 1"))

@@ -547,6 +547,7 @@ LIBRARIES = {
     "likes_repository": "try:\n    import other\nexcept ImportError:\n    other = None\n",
     "needs_liking": "from likes_repository import other\n",
     "is_broken": "raise RuntimeError('not here')\n",
+    "has_fixtures": "import pytest\n@pytest.fixture\ndef of_library(): return 1\n",
 }
 USES = {
     "tests/test_libraries.py": """
@@ -588,6 +589,43 @@ def test_libraries_that_cannot_be_shared_are_loaded_by_every_worker(repository_o
             look = "import sys; known = {'fine', 'starts_thread', 'holds_file', 'needs_repository', 'likes_repository', 'needs_liking', 'other'} & set(sys.modules); assert known == {'fine'}, known"
             seen = warm.run(deed(look), OPTIONS._replace(files=("tests/test_a_deed.py",)))
             assert outcomes(seen) == {A_DEED: Outcome.PASSED}, seen.report.failures
+    finally:
+        ground.backend.remove(ground.image)
+
+
+FIXTURES = """
+import warnings, pytest
+@pytest.fixture(autouse=True)
+def around(request, tmp_path_factory): return request.node.name
+class TestAll:
+    @pytest.fixture
+    def of_class(self): return 1
+    def test_pytests(self, cache, capfd, caplog, monkeypatch, pytestconfig, record_property, recwarn, tmp_path, around):
+        warnings.warn('told')
+        assert len(recwarn) == 1
+    def test_pytesters(self, pytester): assert pytester.path
+    def test_conftests(self, of_conftest, of_class): assert of_conftest == of_class == 1
+    def test_librarys(self, of_library): assert of_library == 1
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_a_forked_worker_has_every_fixture(repository_of: MakeRepository) -> None:
+    of_conftest = "import pytest\npytest_plugins = 'pytester'\n@pytest.fixture\ndef of_conftest(): return 1\n"
+    ini = {"pytest.ini": "[pytest]\naddopts = -p has_fixtures\n", "conftest.py": of_conftest}
+    repository = repository_of(FILES | ini | {"tests/test_fixtures.py": FIXTURES})
+    ground = with_libraries(repository)
+    try:
+        with WarmServer(ground) as warm:
+            assert warm.server.forks, warm.server.why_not
+            look = "from _pytest.fixtures import FixtureManager as m; assert hasattr(m.pytest_plugin_registered, '__wrapped__')"
+            spared = warm.run(deed(look), OPTIONS._replace(files=("tests/test_a_deed.py",)))
+            assert outcomes(spared) == {A_DEED: Outcome.PASSED}, "pytest looks at its own plugins as ever"
+            found = outcomes(warm.run({}, OPTIONS))
+        assert found == dict.fromkeys(found, Outcome.PASSED)
+        assert found == in_a_fresh_sandbox(ground, {})
+        assert sum(test.startswith("tests/test_fixtures.py") for test in found) == 4
     finally:
         ground.backend.remove(ground.image)
 

@@ -10,6 +10,8 @@ import inspect
 import tokenize
 import warnings
 
+MORE_TRIES = 4
+
 
 def remember_sources():
     """Wrap the function that finds a statement's lines in a file, wherever pytest calls it."""
@@ -50,8 +52,14 @@ def remember_sources():
 
 
 def parsed(text):
+    """The tree of a text. In CPython 3.11, threads that parse at the same time spoil each other's count of depth."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        for _ in range(MORE_TRIES):
+            try:
+                return ast.parse(text, "source", "exec")
+            except SystemError:
+                pass
         return ast.parse(text, "source", "exec")
 
 

@@ -14,6 +14,7 @@ that it becomes the child of the server, which then learns from the kernel how i
 import array
 import atexit
 import ctypes
+import functools
 import gc
 import importlib
 import inspect
@@ -55,6 +56,7 @@ class Zygote:
                 culprit = self.preload(message["preload"])
                 # Whatever tells of a failure asks which module code belongs to, and this is kept for all modules.
                 inspect.getmodule(type(self).serve.__code__)
+                look_for_fixtures_less()
                 # What is here stays: no worker's collector need look at it, and so copy its pages.
                 gc.collect()
                 gc.freeze()
@@ -176,6 +178,33 @@ class Guard:
                     raise ImportError("%s belongs to the repository" % name)
                 return found
         return None
+
+
+def look_for_fixtures_less():
+    """Have pytest not look for fixtures in those of its own plugins that hold none.
+
+    It looks at every attribute of every plugin when a session starts, and finds the same in every worker. A pytest that
+    is not as known looks everywhere.
+    """
+    manager = getattr(sys.modules.get("_pytest.fixtures"), "FixtureManager", None)
+    look = getattr(manager, "pytest_plugin_registered", None)
+    if manager is None or look is None:
+        return
+    own = [module for name, module in list(sys.modules.items()) if name.startswith("_pytest.")]
+    barren = {id(module): module for module in own if not any(map(is_fixture, vars(module).values()))}
+
+    @functools.wraps(look)
+    def pytest_plugin_registered(self, plugin, *more):
+        if id(plugin) not in barren:
+            look(self, plugin, *more)
+
+    manager.pytest_plugin_registered = pytest_plugin_registered
+
+
+def is_fixture(value):
+    """Up to pytest 8.3 a function with a mark, then an object of a class of its own."""
+    is_marked = inspect.isfunction(value) and "_pytestfixturefunction" in vars(value)
+    return is_marked or type(value).__name__ == "FixtureFunctionDefinition"
 
 
 def threads():
