@@ -35,10 +35,12 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "examples" / "tinystats.bundle"
@@ -163,6 +165,8 @@ def run_lane(options: argparse.Namespace, folder: Path, warm: Path, whole_s: flo
             environment = surroundings(cache) | (server if lane.chains % 2 else {})
             shutil.rmtree(folder / "out", ignore_errors=True)
             run_chain(lane, command(options, folder / "out"), environment, expected, rng, whole_s, kills)
+            if lane.faults:
+                lane.faults += differences(folder / "out", folder.parent / "uninterrupted")
             lane.chains += 1
     return lane
 
@@ -349,6 +353,17 @@ def read(out: Path) -> Held:
         executions,
         stages,
     )
+
+
+def differences(out: Path, uninterrupted: Path) -> Iterator[str]:
+    """Which columns of which released rows are others than without a kill."""
+    for path in sorted(uninterrupted.glob("*/*.parquet")):
+        other = out / path.relative_to(uninterrupted)
+        found = pq.read_table(other).to_pylist() if other.exists() else []
+        for row, kept in zip_longest(found, pq.read_table(path).to_pylist(), fillvalue={}):
+            for column in sorted(row.keys() | kept.keys()):
+                if row.get(column) != kept.get(column):
+                    yield f"{other.name}: {column} is {row.get(column)!r} instead of {kept.get(column)!r}"
 
 
 def phase(found: Held, expected: Held) -> str:

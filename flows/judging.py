@@ -298,6 +298,8 @@ class Judging:
 
 def _way(proof: Proof) -> str:
     """How a candidate was judged, in words that many share."""
-    if proof.affected_only or (proof.audit is not None and not proof.why_whole):
+    if proof.affected_only:
         return "affected tests"
-    return f"whole suites: {proof.why_whole.partition(':')[0]}" if proof.why_whole else "whole suites"
+    if proof.why_whole:
+        return f"whole suites: {proof.why_whole.partition(':')[0]}"
+    return "affected tests and whole suites, which agree" if proof.audit else "whole suites"

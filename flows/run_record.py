@@ -19,7 +19,8 @@ class RunRecord(Model):
     stages_s: Mapping[str, float]
     executions: int
     judged_by: Mapping[str, int] = Field(default_factory=dict)
-    """`affected tests`, `whole suites`, or why it had to be these, to the number of candidates."""
+    """`affected tests`, these and whole suites (an audit), `whole suites`, or why it had to be these, to the number of
+    candidates."""
     peak_memory_bytes: int
     workers: int
     dependency_mode: str

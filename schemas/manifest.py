@@ -91,7 +91,8 @@ class FastPathAudit(Model):
     """What whole-suite runs in fresh sandboxes said to verdicts that were reached by affected tests alone."""
 
     audited: int
-    """Candidates that were judged both ways, independently."""
+    """Candidates that whole suites judged because they were chosen for it. Those among them that the fast path left to
+    whole suites anyway are told apart in the record of the run: they hang on the machine, and so do not count here."""
     disagreements: int
     """Of these, how many were judged differently; one is enough for the repository to be judged by whole suites."""
     detail: str = ""

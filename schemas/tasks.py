@@ -159,7 +159,8 @@ class Validation(Model):
     """Whether the repository's candidates were judged by the tests that they can affect; what that left open was judged
     by whole suites in fresh sandboxes."""
     audited: bool
-    """Whether whole suites were run in fresh sandboxes, whatever the fast path said, and gave the same."""
+    """Whether it was chosen to be judged by whole suites in fresh sandboxes, whatever the fast path said, which gave the
+    same where it said anything."""
 
 
 class Provenance(Model):

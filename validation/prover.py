@@ -30,9 +30,10 @@ def prove_candidate(
         found = fast.prove(candidate_id, change, edits)
     except Undecided as undecided:
         whole = prove(suite, edits)
-        # Chosen for an audit or not: there is nothing to hold its verdict against.
         executions = whole.executions + undecided.executions
-        return whole.model_copy(update={"executions": executions, "why_whole": str(undecided)})
+        # A row says what it was chosen for: whether the fast path decides may hang on how busy the machine is.
+        audit = Audit() if audited else None
+        return whole.model_copy(update={"executions": executions, "why_whole": str(undecided), "audit": audit})
     if not audited:
         return found
     whole = prove(suite, edits)

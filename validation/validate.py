@@ -60,6 +60,7 @@ class Proof(Model):
     why_whole: str = ""
     """Why the fast path did not decide; empty where it did, or was not asked."""
     audit: Audit | None = None
+    """Where it was chosen for one; there is no difference to what the fast path did not decide."""
 
 
 class _Rejected(Exception):

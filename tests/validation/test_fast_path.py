@@ -30,7 +30,7 @@ from validation.prover import AUDITED_AT_LEAST, AUDITED_SHARE, audited_ids, prov
 from validation.sandbox.fake import FakeBackend, result
 from validation.sandbox.protocol import MIB, Limits
 from validation.suite import OTHER_RANDOM_SEED, SuiteOptions
-from validation.validate import Proof, Suite, prove
+from validation.validate import Audit, Proof, Suite, prove
 from validation.warm import Ground
 
 from .conftest import MakeRepository, Repository
@@ -383,7 +383,7 @@ def test_what_is_undecided_is_decided_by_whole_runs_and_says_why() -> None:
     both = path([run(FAILED)], [run(CONFIRMED | {B: "failed"})])
     proof = proved(both, whole_suite({A: "failed"}, {A: "failed"}), audited=True)
     assert proof.verdict.fail_to_pass == (A,)
-    assert (proof.executions, proof.affected_only, proof.audit) == (4, False, None)
+    assert (proof.executions, proof.affected_only, proof.audit) == (4, False, Audit())
     assert proof.why_whole.startswith("1 tests differ in the confirmation")
 
 
@@ -712,7 +712,7 @@ def test_what_fails_for_what_a_test_before_it_did_is_left_to_whole_suites(ordere
     proof = prove_candidate(ordered.suite, ordered.fast, candidate_id="c", change=change, edits=edits, audited=True)
     assert proof.why_whole == "tests/test_ordered.py::test_a_reader does not pass, and may need what other files bring"
     assert proof.verdict.fail_to_pass == ("tests/test_ordered.py::test_a_reader",)
-    assert proof.audit is None, "there is nothing to hold it against"
+    assert proof.audit == Audit(), "there is nothing to hold it against, and it was chosen for one all the same"
 
 
 @pytest.mark.sandbox
