@@ -4,6 +4,7 @@ import base64
 import json
 import struct
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +34,9 @@ class TestServer:
 
     def __init__(self, talk: Conversation) -> None:
         self._talk = talk
-        self._lines = bytearray()
+        self._lines = deque[bytes]()
+        self._begun = bytearray()
+        """Of a line that is not whole."""
         self.forks = False
         """Whether workers are forked from a process that has everything loaded; else they are started anew."""
         self.why_not = ""
@@ -112,11 +115,14 @@ class TestServer:
         return record
 
     def _next_line(self, deadline: float) -> bytes:
-        while b"\n" not in self._lines:
-            self._lines += self._talk.hear(timeout_s=max(0.0, deadline - time.monotonic()))
-        line, _, rest = bytes(self._lines).partition(b"\n")
-        self._lines = bytearray(rest)
-        return line
+        while not self._lines:
+            data = self._talk.hear(timeout_s=max(0.0, deadline - time.monotonic()))
+            self._begun += data
+            if b"\n" in data:
+                *whole, rest = bytes(self._begun).split(b"\n")
+                self._lines.extend(whole)
+                self._begun = bytearray(rest)
+        return self._lines.popleft()
 
 
 @contextmanager

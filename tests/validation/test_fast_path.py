@@ -1,6 +1,7 @@
 """The fast path says what whole runs say, or nothing."""
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ from validation.validate import Audit, Proof, Suite, prove
 from validation.warm import Ground
 
 from .conftest import MakeRepository, Repository
+from .hostile_deeds import HOSTILE
 
 # Servers that follow a script
 
@@ -713,6 +715,20 @@ def test_what_fails_for_what_a_test_before_it_did_is_left_to_whole_suites(ordere
     assert proof.why_whole == "tests/test_ordered.py::test_a_reader does not pass, and may need what other files bring"
     assert proof.verdict.fail_to_pass == ("tests/test_ordered.py::test_a_reader",)
     assert proof.audit == Audit(), "there is nothing to hold it against, and it was chosen for one all the same"
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_code_is_judged_as_by_whole_suites_and_spoils_no_candidate_after_it(real: Real, case: str) -> None:
+    deed = textwrap.indent(textwrap.dedent(HOSTILE[case]).strip("\n"), "    ")
+    change, edits = real.asked("    return -a\n", f"{deed}\n    return -a\n")
+    proof = prove_candidate(real.suite, real.fast, candidate_id="c", change=change, edits=edits, audited=False)
+    whole = prove(real.suite, edits).verdict
+    if case != "forks away":  # whose processes race for the last place that the sandbox has
+        assert (proof.verdict.fail_to_pass, proof.verdict.pass_to_pass) == (whole.fail_to_pass, whole.pass_to_pass)
+    again = real.fast.prove("next", *real.asked(*EDITS["a bug"])).verdict
+    assert again.fail_to_pass == ("tests/test_a.py::test_add", "tests/test_a.py::test_more")
 
 
 @pytest.mark.sandbox

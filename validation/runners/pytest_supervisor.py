@@ -31,6 +31,10 @@ import time
 
 PR_SET_DUMPABLE = 4
 POLL_S = 0.1
+TELL_S = 0.02
+"""Records wait this long for others, and no longer than until the next look: whatever passes them on is paid by piece."""
+MOST_WAITING = 1 << 16
+"""Bytes of records that wait."""
 IDLE_SHARE = 0.1
 """A run that used, or wanted, less of the time between two looks than this did nothing but wait."""
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -55,15 +59,24 @@ class Supervisor:
         self.reported = set()
         self.lingered = False
         self.last_test_ended = 0.0
+        self.waiting = bytearray()
+        self.told = 0.0
         self.own = {1, os.getpid()}
 
     def emit(self, **record):
         self.relay(json.dumps(record).encode())
 
     def relay(self, data):
-        view = memoryview(data + b"\n")
+        self.waiting += data + b"\n"
+        if len(self.waiting) > MOST_WAITING or time.monotonic() - self.told > TELL_S:
+            self.tell()
+
+    def tell(self):
+        """Pass on what waits."""
+        view, self.waiting = memoryview(bytes(self.waiting)), bytearray()
         while view:
             view = view[os.write(self.channel_fd, view) :]
+        self.told = time.monotonic()
 
     def run(self):
         status, ended = 70, False
@@ -76,6 +89,7 @@ class Supervisor:
         if self.refused:
             self.emit(e="refused", n=self.refused)
         self.emit(e="done", exit=status)
+        self.tell()
         return status
 
     def run_worker(self):
@@ -177,6 +191,7 @@ class Supervisor:
             elif status is not None:
                 break  # it is gone and the pipe is empty: a process that it left behind holds the other end
             else:
+                self.tell()
                 status = wait(pid, os.WNOHANG)
                 if status is None and not open_:
                     time.sleep(0.001)
