@@ -294,7 +294,8 @@ def against_anchors(subject: Subject, options: argparse.Namespace, seconds: floa
         found[f"{name}_s"] = figures.seconds_per_candidate
         found[f"{name}_load"] = figures.mean_load
         found[f"{name}_dates"] = figures.dates
-        elsewhere = [dict(one) for one in figures.machines if dict(one) != machine()]
+        here = machine().items()
+        elsewhere = [dict(one) for one in figures.machines if not here <= one.items()]  # theirs have the engine too
         if elsewhere:
             tell(
                 f"{name} was measured on another machine: its ratio says nothing. Remove {figures.file} to measure anew"
