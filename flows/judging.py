@@ -301,5 +301,5 @@ def _way(proof: Proof) -> str:
     if proof.affected_only:
         return "affected tests"
     if proof.why_whole:
-        return f"whole suites: {proof.why_whole.partition(':')[0]}"
+        return f"whole suites{', chosen for an audit' if proof.audit else ''}: {proof.why_whole.partition(':')[0]}"
     return "affected tests and whole suites, which agree" if proof.audit else "whole suites"

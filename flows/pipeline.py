@@ -28,7 +28,7 @@ from schemas.errors import InvalidInput
 from schemas.manifest import Ingestion, IngestionSettings
 from schemas.model import Model
 from schemas.repo import EnvironmentInfo, RepoProfile
-from schemas.reports import Baseline, VerdictStatus
+from schemas.reports import Baseline, Rejection, VerdictStatus
 from schemas.tasks import RejectedCandidate, TaskInstance
 from storage.durable import write_whole
 from storage.layout import DatasetLayout
@@ -52,6 +52,8 @@ from validation.validate import Proof
 WAVE_PER_WORKER = {True: 400, False: 50}
 """Most validations that one task run carries on average, on the fast path or not: minutes of work, so that the
 orchestrator's cost is lost in it."""
+_TOLD_BY_THE_LEDGER = frozenset({Rejection.TIMED_OUT, Rejection.INCOMPLETE})
+"""Reasons whose details are not released: which test came first, or how many, hangs on how busy the machine was."""
 
 
 class IngestResult(Model):
@@ -448,7 +450,8 @@ class Pipeline:
         else:
             reason = proof.verdict.reason
             assert reason is not None, "a rejected verdict has a reason"
-            why, stage = NotATask(reason, proof.verdict.detail), "validation"
+            detail = "" if reason in _TOLD_BY_THE_LEDGER else proof.verdict.detail
+            why, stage = NotATask(reason, detail), "validation"
         self._rejected.append(
             rejected_row(self.checkout.ref, candidate, candidate_id=self._ids[position], stage=stage, why=why)
         )

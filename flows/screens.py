@@ -300,7 +300,7 @@ def show_stats(counts: DatasetCounts) -> None:
 
 
 def _audit(audit: FastPathAudit) -> str:
-    said = f"{audit.audited} audited candidates, {audit.disagreements} judged differently by whole suites"
+    said = f"{audit.audited} candidates audited by whole suites, {audit.disagreements} judged differently"
     return f"{said} ({escape(audit.detail)})" if audit.detail else said
 
 

@@ -159,8 +159,8 @@ class Validation(Model):
     """Whether the repository's candidates were judged by the tests that they can affect; what that left open was judged
     by whole suites in fresh sandboxes."""
     audited: bool
-    """Whether it was chosen to be judged by whole suites in fresh sandboxes, whatever the fast path said, which gave the
-    same where it said anything."""
+    """Whether it was chosen to be judged by whole suites in fresh sandboxes, whatever the fast path said, which gave
+    the same where it said anything."""
 
 
 class Provenance(Model):
@@ -274,7 +274,8 @@ class RejectedCandidate(Model):
     reason: str
     """A value of `CandidateRejection` or `Rejection`, or a gate's name and reason."""
     detail: str
-    """More about the reason, for people; may be empty."""
+    """More about the reason, for people; may be empty, and is for `timed_out` and `incomplete`, whose details hang on
+    how busy the machine was."""
     bug_patch: str
     """Empty for a rewrite that never became a candidate, and for what a release left out."""
     schema_version: str = SCHEMA_VERSION

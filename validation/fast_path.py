@@ -23,6 +23,7 @@ from validation.validate import (
     LONG_EXIT_GRACE_S,
     Proof,
     kept_failures,
+    late_tests,
     limited,
     too_late,
 )
@@ -37,8 +38,8 @@ SAMPLE_CPU_S = 0.1
 """The sample is taken from tests that take no more than this, their file's loading included."""
 SUSPICION = 0.45
 """Share of its limits after which a test is tried again, alone and with more than all of them: most of those that go
-over it never end, so that waiting longer would be in vain. It is more than any run on the clean tree took, be the
-machine a third slower."""
+over it never end, so that waiting longer would be in vain. It is more than any run on the clean tree took, took each a
+third longer."""
 LOAD_LIMIT_FACTOR = 10.0
 LOAD_LIMIT_SLACK_S = 1.0
 EXIT_GRACE_OF_LINGERING_S = 0.5
@@ -187,6 +188,8 @@ class _Judgement:
         if self.fast.index.may_need_others(failing):
             self.require_passing(failing, scale=1.0)
         report = self.confirm(failing)
+        # As with whole suites: what is skipped with the other random numbers passes in one of two runs.
+        passing -= {test for test, outcome in report.outcomes.items() if outcome is not Outcome.PASSED}
         verdict = Verdict(
             status=VerdictStatus.ACCEPTED, fail_to_pass=failing, pass_to_pass=tuple(sorted(passing)), runs=2
         )
@@ -196,16 +199,17 @@ class _Judgement:
         """The report of all affected tests; a verdict where one of them, or the process, does not end."""
         run = self.run(self.fast.finder, self.selection, scale=SUSPICION)
         late = [test for test in self.selection.tests if run.report.outcomes.get(test) is Outcome.TIMED_OUT]
-        self.require_certain(late)
         for test in late:
-            only = self.only([test])
-            if self.run(self.fast.finder, only, scale=ALONE_LIMIT_FACTOR).report.timed_out:
+            alone = self.run(self.fast.finder, self.only([test]), scale=ALONE_LIMIT_FACTOR)
+            if alone.report.timed_out:
+                self.require_certain(late_tests(alone.report))
                 self.require_passing((test,), scale=ALONE_LIMIT_FACTOR)
                 return self.timed_out(f"{test} goes over its limit, alone as well")
             run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
         if run.report.timed_out and not late:
             run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
         if run.report.timed_out:
+            self.require_certain(late_tests(run.report))
             self.require_passing(self.selection.tests, scale=ALONE_LIMIT_FACTOR)
             return self.timed_out(too_late(run.report))
         if run.lingered and not self.baseline.lingers:
@@ -226,7 +230,9 @@ class _Judgement:
         Raises:
             Undecided: what it gives without them may be something else than in the suite.
         """
-        needing = self.fast.index.needing_others(tests)
+        known = [test for test in tests if test in self.fast.index.number_of]
+        along = set(self.selection.along)
+        needing = [*self.fast.index.needing_others(known), *(test for test in known if test in along)]
         if needing:
             raise Undecided(f"{needing[0]} does not pass, and may need what other files bring")
 

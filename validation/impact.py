@@ -63,8 +63,8 @@ class ImpactMap(Model):
     groups: tuple[TestGroup, ...]
     lines: Mapping[str, Mapping[int, tuple[int, ...]]]
     """Path to line to numbers of the tests that execute it; of all tests of a file where its two runs, in opposite
-    orders, do not agree about a line, for then something lasts from test to test (a cache, a shared fixture); only of
-    all that draw random numbers, which were other ones, where just those do not agree."""
+    orders where it passes so, do not agree about a line, for then something lasts from test to test (a cache, a shared
+    fixture); only of all that draw random numbers, which were other ones, where just those do not agree."""
     load_lines: Mapping[str, Mapping[int, tuple[int, ...]]]
     """Path to line to numbers of the groups whose loading executes it. Groups that are not separable were seen within
     the whole suite: all that any file's loading executes is theirs, as is all that any of their own tests does."""
@@ -126,6 +126,8 @@ class Selection(NamedTuple):
     """Why the whole suite has to run instead; empty where it does not."""
     nodes: tuple[str, ...] = ()
     """The files, narrowed to what has to be collected of them: ids without parameters, of tests or of whole files."""
+    along: tuple[str, ...] = ()
+    """Those of the tests that the change does not affect, and that run because their file runs as a whole."""
     presumes_loading: bool = False
     """Whether it holds only as long as every file can be loaded: where one cannot, more tests are affected."""
 
@@ -267,10 +269,8 @@ class ImpactIndex:
         """These tests, with those that have to run where they do, and the files to load for them."""
         chosen = set(numbers)
         own = {self._group_of[test] for test in chosen}
-        for number in own:
-            if self.impact.groups[number].bound:
-                chosen.update(self._members[number])
-        ordered = sorted(chosen)
+        bound = {test for number in own if self.impact.groups[number].bound for test in self._members[number]}
+        ordered = sorted(chosen | bound)
         needed = {self.impact.groups[number].needs for number in own} - {""}
         own.update(self._number_of_group[name] for name in needed)
         groups = [self.impact.groups[number] for number in sorted(own)]
@@ -279,6 +279,7 @@ class ImpactIndex:
             files=tuple(group.name for group in groups),
             nodes=tuple(node for group in groups for node in self._nodes(group, ordered)),
             tests=tuple(self.tests[number] for number in ordered),
+            along=tuple(self.tests[number] for number in sorted(bound - chosen)),
             whole=f"{inseparable.name} does not run alone: {inseparable.why_not}" if inseparable else "",
         )
 

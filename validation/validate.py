@@ -10,7 +10,7 @@ from schemas.reports import Baseline, Outcome, Rejection, TestFailure, TestRepor
 from validation.channel import SuiteRun
 from validation.sandbox.protocol import MIB, TESTBED, Limits, SandboxBackend
 from validation.suite import OTHER_RANDOM_SEED, SuiteOptions, run_suite
-from validation.verdict import first_judgement, judge, rejected
+from validation.verdict import failing_tests, first_judgement, judge, rejected
 
 FULL_FAILURES = 30
 """Failures that keep their message and trace."""
@@ -51,7 +51,7 @@ class Proof(Model):
 
     verdict: Verdict
     failures: Mapping[str, TestFailure]
-    """Of the failing tests in the first run, and of modules that did not load; beyond the first
+    """Of the failing tests in the run that confirms them, and of modules that did not load; beyond the first
     `FULL_FAILURES` only phase and exception are kept."""
     executions: int
     """Runs of the suite, or of a part of it, that it took."""
@@ -72,22 +72,27 @@ class _Rejected(Exception):
 def prove(suite: Suite, edits: Mapping[str, bytes]) -> Proof:
     """Judge the tree with `edits` (path to whole new content) applied.
 
-    The second run has other random numbers. A test that goes over its limit is tried again alone before it rejects the
-    candidate; a sandbox that dies is replaced once. Never raises for what the code under test does.
+    The second run has other random numbers, and tells its failures in full, as confirmations of the fast path do: what
+    a task says of them is the same whichever way it was judged. A test that goes over its limit is tried again alone
+    before it rejects the candidate; a sandbox that dies is replaced once. Never raises for what the code under test
+    does.
     """
     prover = _Prover(suite, edits)
     try:
-        first = prover.run_whole()
-        verdict = first_judgement(suite.baseline, first)
+        report = prover.run_whole(explain=())
+        verdict = first_judgement(suite.baseline, report)
         if verdict is None:
-            verdict = judge(suite.baseline, first, prover.run_whole(random_seed=OTHER_RANDOM_SEED))
+            first, explain = report, failing_tests(suite.baseline, report)[:FULL_FAILURES]
+            report = prover.run_whole(explain=explain, random_seed=OTHER_RANDOM_SEED)
+            verdict = judge(suite.baseline, first, report)
     except _Rejected as rejection:
         verdict = rejected(rejection.reason, detail=str(rejection), runs=prover.executions)
-    return Proof(verdict=verdict, failures=kept_failures(verdict, prover.first_report), executions=prover.executions)
+        return Proof(verdict=verdict, failures={}, executions=prover.executions)
+    return Proof(verdict=verdict, failures=kept_failures(verdict, report), executions=prover.executions)
 
 
 def kept_failures(verdict: Verdict, report: TestReport | None) -> Mapping[str, TestFailure]:
-    """What is kept of the failures in an accepted candidate's first report (see `Proof`)."""
+    """What is kept of the failures in the report that confirms an accepted candidate (see `Proof`)."""
     if report is None or verdict.status is not VerdictStatus.ACCEPTED:
         return {}
     found = {test: report.failures[test] for test in verdict.fail_to_pass if test in report.failures}
@@ -141,11 +146,10 @@ class _Prover:
         self.suite = suite
         self.edits = edits
         self.executions = 0
-        self.first_report: TestReport | None = None
 
-    def run_whole(self, *, random_seed: int = 0) -> TestReport:
+    def run_whole(self, *, explain: Sequence[str], random_seed: int = 0) -> TestReport:
         def options(scale: float) -> SuiteOptions:
-            return self.options(scale=scale)._replace(random_seed=random_seed)
+            return self.options(scale=scale)._replace(explain=explain, random_seed=random_seed)
 
         run = self.run(options(1.0))
         for _ in range(AGAIN):
@@ -165,7 +169,6 @@ class _Prover:
             run = self.run(options(ALONE_LIMIT_FACTOR)._replace(exit_grace_s=LONG_EXIT_GRACE_S))
             if run.lingered or run.report.timed_out:
                 raise _Rejected(Rejection.TIMED_OUT, "the test process does not end after its last test")
-        self.first_report = self.first_report or run.report
         return run.report
 
     def options(self, *, scale: float) -> SuiteOptions:

@@ -188,7 +188,7 @@ def test_tasks_show_and_stats_agree(dataset: Path) -> None:
     assert repository["fast_path"]["audited"] >= 2, "no fewer than the cap"
     said = " ".join(call("stats", str(dataset)).output.split())
     assert "op_change" in said
-    assert f"{repository['fast_path']['audited']} audited candidates, 0 judged differently by whole suites" in said
+    assert f"{repository['fast_path']['audited']} candidates audited by whole suites, 0 judged differently" in said
 
 
 @pytest.mark.sandbox

@@ -1,6 +1,9 @@
 """The order of candidates, and what becomes of a repository whose fast path an audit caught out."""
 
+import json
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +14,7 @@ from flows.pipeline import IngestResult, Pipeline
 from flows.settings import IngestSettings
 from flows.statistics import count_dataset
 from storage.manifest import open_for_reading, read_manifest
-from task_registry import load_tasks
+from task_registry import load_rejected, load_tasks
 
 Walk = Callable[[Pipeline], IngestResult]
 MakeRepository = Callable[[Path, Mapping[str, str]], Path]
@@ -156,6 +159,49 @@ def test_one_disagreement_takes_the_repository_back_to_whole_suites(
         tmp_path / "out", source=str(source), strategies=strategies, max_tasks=None, workers=workers
     )
     assert walk(Pipeline(again)).repeated
+
+
+ENDLESS = {
+    "pyproject.toml": '[project]\nname = "endless"\nversion = "1.0"\n[tool.pytest.ini_options]\ntestpaths = ["tests"]\n',
+    "lib.py": """\
+def counted(number):
+    total = 0
+    while number > 0:
+        number = number - 1
+        total = total + 1
+    return total
+
+
+def doubled(number):
+    return number + number
+""",
+    "tests/test_lib.py": """\
+from lib import counted, doubled
+
+def test_counted():
+    assert counted(3) == 3
+
+def test_doubled():
+    assert doubled(3) == 6
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_what_was_late_is_in_the_ledger_and_in_no_released_row(
+    sample_settings: Callable[..., IngestSettings], make_repository: MakeRepository, tmp_path: Path, walk: Walk
+) -> None:
+    source, out = make_repository(tmp_path / "endless", ENDLESS), tmp_path / "out"
+    walk(Pipeline(sample_settings(out, source=str(source), strategies=("op_change",), max_tasks=None)))
+    rows = [row for row in load_rejected(out) if row.reason == "timed_out"]
+    assert rows
+    assert {row.detail for row in rows} == {""}
+    with closing(sqlite3.connect(out / "ledger" / "ledger.sqlite")) as connection:
+        kept = [json.loads(row[0])["verdict"] for row in connection.execute("SELECT payload FROM verdicts")]
+    assert {one["detail"] for one in kept if one["reason"] == "timed_out"} == {
+        "tests/test_lib.py::test_counted goes over its limit, alone as well"
+    }
 
 
 @pytest.mark.slow

@@ -142,6 +142,28 @@ def test_what_draws_random_numbers_is_confirmed_with_others() -> None:
     assert seeds == ({0}, {OTHER_RANDOM_SEED})
 
 
+def test_what_is_skipped_with_other_random_numbers_is_in_neither_list() -> None:
+    both = path([run(FAILED)], [run(CONFIRMED | {B: "skipped"})])
+    both.fast.index = ImpactIndex(IMPACT.model_copy(update={"draws": (1,)}))
+    assert both.prove().verdict.pass_to_pass == (C, D)
+
+
+def test_what_runs_only_because_its_file_runs_as_a_whole_has_to_pass() -> None:
+    bound = IMPACT.groups[1].model_copy(update={"bound": (C,)})
+    lines = {"s.py": {1: (0, 1, 2)}}
+    index = ImpactIndex(IMPACT.model_copy(update={"groups": (IMPACT.groups[0], bound), "lines": lines}))
+    selection = index.select(TWO)
+    assert (selection.tests, selection.along) == (TESTS, (D,))
+    for said, undecided in (({}, False), ({D: "failed"}, True), ({C: "failed"}, True)):
+        both = path([run(CONFIRMED | said)], [run(CONFIRMED)])
+        both.fast.index = index
+        if undecided:
+            with pytest.raises(Undecided, match="may need what other files bring"):
+                both.prove()
+        else:
+            assert both.prove().verdict.fail_to_pass == (A,)
+
+
 def test_a_change_that_affects_no_test_is_rejected_without_a_run() -> None:
     proof = path([]).prove(NONE)
     assert (proof.verdict.reason, proof.executions) == (Rejection.NO_TEST_FAILED, 0)
@@ -277,13 +299,21 @@ def test_what_is_unclear_is_undecided_and_its_runs_are_counted(case: str) -> Non
 def test_what_does_not_pass_in_a_file_that_needs_another_one_is_left_to_whole_suites() -> None:
     needy = IMPACT.groups[0].model_copy(update={"needs": "t/b.py"})
     index = ImpactIndex(IMPACT.model_copy(update={"groups": (needy, IMPACT.groups[1])}))
-    for outcome in ("failed", "timed_out", "skipped"):
-        both = path([run({A: "passed", B: outcome})])
+    late = run({A: "passed", B: "timed_out"})
+    for answers in ([run({A: "passed", B: "failed"})], [run({A: "passed", B: "skipped"})], [late, late]):
+        both = path(list(answers))
         both.fast.index = index
         with pytest.raises(Undecided, match=r"t/a\.py::b does not pass, and may need what other files bring"):
             both.prove()
         assert both.finder.asked[0].files == (A, B, "t/b.py")
         assert both.finder.asked[0].select == (A, B)
+    both = path([late, run({B: "passed"}), late])
+    both.fast.index = index
+    with pytest.raises(Undecided):
+        both.prove()
+    both = path([late])
+    both.fast.index = index
+    assert both.prove().verdict.reason is Rejection.NO_TEST_FAILED, "it was late once, and passes in its time"
     for unclear in ({"contradiction": "it lies"}, {"out_of_memory": True}):
         both = path([run(FAILED, **unclear)], [run(FAILED, **unclear)])
         both.fast.index = index
@@ -725,8 +755,11 @@ def test_hostile_code_is_judged_as_by_whole_suites_and_spoils_no_candidate_after
     change, edits = real.asked("    return -a\n", f"{deed}\n    return -a\n")
     proof = prove_candidate(real.suite, real.fast, candidate_id="c", change=change, edits=edits, audited=False)
     whole = prove(real.suite, edits).verdict
-    if case != "forks away":  # whose processes race for the last place that the sandbox has
-        assert (proof.verdict.fail_to_pass, proof.verdict.pass_to_pass) == (whole.fail_to_pass, whole.pass_to_pass)
+    if case == "spoils pytest":  # whole suites also see that the tests after it are not reported
+        assert (proof.verdict.status, whole.status) == (VerdictStatus.REJECTED, VerdictStatus.REJECTED)
+    elif case != "forks away":  # whose processes race for the last place that the sandbox has
+        told = {"runs", "detail"}
+        assert proof.verdict.model_dump(exclude=told) == whole.model_dump(exclude=told)
     again = real.fast.prove("next", *real.asked(*EDITS["a bug"])).verdict
     assert again.fail_to_pass == ("tests/test_a.py::test_add", "tests/test_a.py::test_more")
 

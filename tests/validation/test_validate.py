@@ -82,6 +82,13 @@ def test_a_caught_bug_takes_two_runs_and_keeps_its_failures() -> None:
     assert proof.failures["t.py::a"].message == "a"
     assert (proof.executions, len(asked)) == (2, 2)
     assert [one["random_seed"] for one in asked] == [0, OTHER_RANDOM_SEED]
+    assert [one["explain"] for one in asked] == [[], ["t.py::a"]], "as on the fast path, whose confirmation tells"
+
+
+def test_what_a_task_says_of_its_failures_is_from_the_second_run() -> None:
+    again = CAUGHT.model_copy(update={"channel": CAUGHT.channel.replace(b'"message": "a"', b'"message": "others"')})
+    proof, _ = prove_with(CAUGHT, again)
+    assert proof.failures["t.py::a"].message == "others"
 
 
 def test_a_bug_that_no_test_notices_takes_one_run() -> None:

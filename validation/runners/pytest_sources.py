@@ -6,6 +6,7 @@ nothing is changed: it is only slower. What pytest prints stays the same.
 
 import ast
 import bisect
+import functools
 import inspect
 import tokenize
 import warnings
@@ -20,18 +21,24 @@ def remember_sources():
 
         find = source.getstatementrange_ast
         tell = code.TracebackEntry.getsource
-    except (ImportError, AttributeError):
+        state = vars(code.TracebackEntry)["statement"].fget
+    except (ImportError, AttributeError, KeyError):
         return
     trees = {}  # type: dict[str, ast.Module]
     telling = []
 
-    def told(self, astcache=None):
-        """The source of one frame; its code is known meanwhile."""
-        telling.append(getattr(self.frame.code, "raw", None))
-        try:
-            return tell(self, astcache)
-        finally:
-            telling.pop()
+    def knowing_code(ask):
+        """What a frame is asked for; its code is known meanwhile."""
+
+        @functools.wraps(ask)
+        def asked(self, *arguments):
+            telling.append(getattr(self.frame.code, "raw", None))
+            try:
+                return ask(self, *arguments)
+            finally:
+                telling.pop()
+
+        return asked
 
     def found(lineno, source, assertion=False, astnode=None):  # noqa: ARG001 - called by pytest
         tree = function_tree(source.lines, telling[-1], lineno + 1) if telling and telling[-1] else None
@@ -44,8 +51,10 @@ def remember_sources():
         _, start, end = find(lineno, source, assertion, around(trees[text], lineno + 1))
         return trees[text], start, end
 
+    told = knowing_code(tell)
     code.TracebackEntry.getsource = told  # type: ignore[method-assign]
     code.TracebackEntry.source = property(told)
+    code.TracebackEntry.statement = property(knowing_code(state))  # type: ignore[assignment,method-assign]
     for module in (code, source):
         if getattr(module, "getstatementrange_ast", None) is find:
             setattr(module, find.__name__, found)

@@ -32,7 +32,7 @@ import time
 PR_SET_DUMPABLE = 4
 POLL_S = 0.1
 TELL_S = 0.02
-"""Records wait this long for others, and no longer than until the next look: whatever passes them on is paid by piece."""
+"""Records wait for others that come within this time: whatever passes them on is paid by piece."""
 MOST_WAITING = 1 << 16
 """Bytes of records that wait."""
 IDLE_SHARE = 0.1
@@ -191,7 +191,6 @@ class Supervisor:
             elif status is not None:
                 break  # it is gone and the pipe is empty: a process that it left behind holds the other end
             else:
-                self.tell()
                 status = wait(pid, os.WNOHANG)
                 if status is None and not open_:
                     time.sleep(0.001)

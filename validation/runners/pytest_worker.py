@@ -65,6 +65,7 @@ class Reporter:
         """Take on a job, before pytest loads anything of the repository's."""
         self.settings = settings
         self.waiting = bytearray()
+        self.lock = threading.RLock()
         self.channel_fd = settings["channel_fd"]
         self.finished = set(settings["finished"])
         self.explain = None if settings["explain"] is None else set(settings["explain"])
@@ -88,13 +89,15 @@ class Reporter:
     def send(self, **record):
         if os.getpid() != self.pid:
             return  # a fork made by a test carries the plugin along and has no say
-        self.waiting += self.token + json.dumps(record).encode() + b"\n"
-        # What a test's phases gave is told at its end, in one piece: each wakes the supervisor, which needs a CPU.
-        if record["e"] == "report" and record["when"] != "teardown" and len(self.waiting) < MOST_WAITING:
-            return
-        view, self.waiting = memoryview(bytes(self.waiting)), bytearray()
-        while view:
-            view = view[os.write(self.channel_fd, view) :]
+        line = self.token + json.dumps(record).encode() + b"\n"
+        with self.lock:
+            self.waiting += line
+            # What a test's phases gave is told at its end, in one piece: each wakes the supervisor, which needs a CPU.
+            if record["e"] == "report" and record["when"] != "teardown" and len(self.waiting) < MOST_WAITING:
+                return
+            view, self.waiting = memoryview(bytes(self.waiting)), bytearray()
+            while view:
+                view = view[os.write(self.channel_fd, view) :]
 
     def start_coverage(self):
         # The core that Python 3.14 has by default knows no contexts.
