@@ -11,7 +11,8 @@ the confirmation of what is accepted, the start of sandboxes, and whole suites f
 memory of our process and all sandboxes at their peaks, a worker, less that of a sandbox that runs the suite; a peak may
 be a candidate's, that allocates without end, so `median_mib_a_worker` is told beside it: what both took at most times.
 
-`audits_s` is what the audits of all candidates take, about: a share of them, at least 20, by whole suites.
+`audits_s` is what the audits of all candidates take, at least: a share of them, 20 or more, by whole suites, of which
+those that are accepted take two.
 `--truth N` judges the first N by whole suites in fresh containers and stock pytest's JUnit report, and compares. Where
 the truth has a test that takes longer than the product allows and the product says `timed_out`, that is listed apart,
 as `over_limit`. `--anchors` names what else is compared: both, one, or with no name none. The last line of

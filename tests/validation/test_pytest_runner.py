@@ -15,6 +15,7 @@ import pytest
 
 from schemas.reports import Outcome
 from validation.channel import SuiteRun, read_channel
+from validation.runners import pytest_sources
 from validation.runners import pytest_supervisor as supervisor
 from validation.sandbox.protocol import CommandResult
 from validation.suite import SuiteOptions, program, runner_settings
@@ -447,3 +448,56 @@ def test_thousands_of_failures_are_not_summed_up(tmp_path: Path, subtests: int, 
     log = (tmp_path / "stdout.log").read_text()
     assert ("FAILURES" in log, "short test summary" in log) == (is_summed_up, is_summed_up)
     assert f"{subtests} failed" in log or f"{subtests + 1} failed" in log
+
+
+def test_what_threads_report_is_told_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pytest_sources", pytest_sources)
+    from validation.runners.pytest_worker import Reporter
+
+    reporter, told = Reporter(), bytearray()  # type: ignore[no-untyped-call]
+    reporter.pid, reporter.token, reporter.lock, reporter.waiting = os.getpid(), b"", threading.RLock(), bytearray()
+    reader, reporter.channel_fd = os.pipe()
+
+    def drain() -> None:
+        while data := os.read(reader, 65536):
+            told.extend(data)
+
+    def report(thread: int) -> None:
+        for number in range(15_000):
+            reporter.send(e="report", t=f"{thread} {number}", when="teardown" if number % 2 else "call")
+
+    interval = sys.getswitchinterval()
+    draining = threading.Thread(target=drain)
+    draining.start()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=report, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    reporter.send(e="end")
+    os.close(reporter.channel_fd)
+    draining.join()
+    os.close(reader)
+    found = [json.loads(line).get("t") for line in told.splitlines()]
+    assert sorted(found[:-1]) == sorted(f"{thread} {number}" for thread in range(4) for number in range(15_000))
+    assert found[-1] is None
+
+
+def test_what_was_reported_before_a_process_died_in_a_teardown_is_told(tmp_path: Path) -> None:
+    (tmp_path / "test_dies.py").write_text(
+        "import os, pytest\n"
+        "@pytest.fixture\ndef deadly():\n    yield\n    os._exit(3)\n"
+        "def test_before(): assert False\n"
+        "def test_dies(deadly): pass\n"
+        "def test_after(): pass\n"
+    )
+    found = run(tmp_path)
+    assert dict(found.report.outcomes) == {
+        "test_dies.py::test_before": Outcome.FAILED,
+        "test_dies.py::test_dies": Outcome.ERROR,
+        "test_dies.py::test_after": Outcome.PASSED,
+    }
