@@ -152,11 +152,17 @@ def test_a_forged_pass_beside_the_genuine_failure_does_not_count(local) -> None:
 
 
 def test_swallowing_the_record_of_its_own_failure_is_found_out(local) -> None:
-    """Half a line on the channel makes the next record unreadable; the exit status is left."""
-    body = "import os\nos.write(reporter.channel_fd, b'half a line')\nreturn 'wrong'"
+    """Half a line makes the record after it unreadable; the exit status is left."""
+    body = "reporter.waiting += b'half a line'\nreturn 'wrong'"
     assert prove(local, deed(REPORTER + body)).verdict.reason is Rejection.INCOMPLETE
     proof = prove(local, deed(REPORTER + body) | BUG)
     assert broken(proof) == {DEED, ADD}, "another failure explains the status; the test itself is missing"
+
+
+def test_half_a_line_on_the_channel_hides_no_failure(local) -> None:
+    """What it makes unreadable is a record from before the failure, which says nothing."""
+    body = "import os\nos.write(reporter.channel_fd, b'half a line')\nreturn 'wrong'"
+    assert broken(prove(local, deed(REPORTER + body))) == {DEED}
 
 
 def test_a_fork_that_goes_on_with_the_suite_has_no_say(local) -> None:
