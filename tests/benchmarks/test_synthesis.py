@@ -19,7 +19,8 @@ def test_ours_have_all_of_swesmiths_mutants_and_both_are_timed() -> None:
     mutants = found["mutants"]
     assert mutants["same"] > 0
     assert (mutants["missing"], mutants["list_of_missing"]) == (0, [])
-    assert found["registered, 1"]["candidates"] == mutants["same"]
+    # The bundle has an async function, which SWE-smith's adapter does not read: ours are all of its mutants, and more.
+    assert found["registered, 1"]["candidates"] > mutants["same"]
     for name in ("swesmith, 1", "registered, 1", "registered, 2", "all, 1", "all, 2"):
         assert found[name]["candidates"] > 0
         assert 0 < found[name]["wall_s"]["min"] <= found[name]["wall_s"]["max"]
