@@ -397,7 +397,7 @@ def _said(proof: Proof) -> str:
 
 def _verdicts(one: Round) -> dict[str, tuple[str, ...]]:
     return {
-        item.chosen.id: (_said(item.proof), item.proof.why_whole, *item.proof.verdict.fail_to_pass)
+        item.chosen.id: (_said(item.proof), *item.proof.verdict.fail_to_pass)
         for item in one.judged
     }
 

@@ -190,6 +190,9 @@ class _Judgement:
         report = self.confirm(failing)
         # As with whole suites: what is skipped with the other random numbers passes in one of two runs.
         passing -= {test for test, outcome in report.outcomes.items() if outcome is not Outcome.PASSED}
+        if not passing:
+            detail = f"{len(failing)} tests failed"
+            return self.proof(rejected(Rejection.NO_TEST_PASSED, detail=detail, runs=2), None)
         verdict = Verdict(
             status=VerdictStatus.ACCEPTED, fail_to_pass=failing, pass_to_pass=tuple(sorted(passing)), runs=2
         )

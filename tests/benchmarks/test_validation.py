@@ -18,7 +18,7 @@ def test_the_last_line_is_an_object_with_all_figures(tmp_path: Path) -> None:
     def measure(*more: str) -> dict[str, Any]:
         command = [sys.executable, "benchmarks/validation.py", "examples/tinystats.bundle", "--sandbox", "local"]
         command += ["--candidates", str(CANDIDATES), "--cache", str(tmp_path), "--anchors", *more, "--json"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found

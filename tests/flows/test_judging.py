@@ -215,5 +215,8 @@ def test_audits_that_agree_are_counted_and_the_rows_say_so(
     assert (ingestion.fast_path.audited >= 3, ingestion.fast_path.disagreements) == (True, 0)
     assert all(task.validation.fast_path for task in load_tasks(tmp_path / "out"))
     judged_by = dict(count_dataset(tmp_path / "out").runs[0].judged_by)
-    audited = judged_by.pop("affected tests and whole suites, which agree")
-    assert (audited, judged_by.keys() <= {"affected tests"}) == (ingestion.fast_path.audited, True)
+    agreed = judged_by["affected tests and whole suites, which agree"]
+    # On a busy machine, the fast path may leave one to whole suites.
+    left = sum(count for how, count in judged_by.items() if how.startswith("whole suites, chosen for an audit: "))
+    assert agreed
+    assert agreed + left == ingestion.fast_path.audited

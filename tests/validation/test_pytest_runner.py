@@ -467,7 +467,7 @@ def test_what_threads_report_is_told_once_each(monkeypatch: pytest.MonkeyPatch) 
             reporter.send(e="report", t=f"{thread} {number}", when="teardown" if number % 2 else "call")
 
     interval = sys.getswitchinterval()
-    draining = threading.Thread(target=drain)
+    draining = threading.Thread(target=drain, daemon=True)
     draining.start()
     sys.setswitchinterval(1e-6)
     try:

@@ -8,6 +8,7 @@ import ast
 import bisect
 import functools
 import inspect
+import threading
 import tokenize
 import warnings
 
@@ -25,23 +26,24 @@ def remember_sources():
     except (ImportError, AttributeError, KeyError):
         return
     trees = {}  # type: dict[str, ast.Module]
-    telling = []
+    telling = threading.local()
 
     def knowing_code(ask):
         """What a frame is asked for; its code is known meanwhile."""
 
         @functools.wraps(ask)
         def asked(self, *arguments):
-            telling.append(getattr(self.frame.code, "raw", None))
+            before, telling.code = getattr(telling, "code", None), getattr(self.frame.code, "raw", None)
             try:
                 return ask(self, *arguments)
             finally:
-                telling.pop()
+                telling.code = before
 
         return asked
 
     def found(lineno, source, assertion=False, astnode=None):  # noqa: ARG001 - called by pytest
-        tree = function_tree(source.lines, telling[-1], lineno + 1) if telling and telling[-1] else None
+        known = getattr(telling, "code", None)
+        tree = function_tree(source.lines, known, lineno + 1) if known else None
         if tree is not None:
             _, start, end = find(lineno, source, assertion, tree)
             return None, start, end
