@@ -396,10 +396,7 @@ def _said(proof: Proof) -> str:
 
 
 def _verdicts(one: Round) -> dict[str, tuple[str, ...]]:
-    return {
-        item.chosen.id: (_said(item.proof), *item.proof.verdict.fail_to_pass)
-        for item in one.judged
-    }
+    return {item.chosen.id: (_said(item.proof), *item.proof.verdict.fail_to_pass) for item in one.judged}
 
 
 def _unlike(rounds: Sequence[Round]) -> dict[str, list[tuple[str, ...]]]:

@@ -91,9 +91,9 @@ class FastPathAudit(Model):
     """What whole-suite runs in fresh sandboxes said to verdicts that were reached by affected tests alone."""
 
     audited: int
-    """Candidates that whole suites judged because they were chosen for it. Those that the fast path left to whole suites
-    anyway are among them, with nothing to hold them against; which they are hangs on the machine, so that the record of
-    the run alone tells them apart."""
+    """Candidates that whole suites judged because they were chosen for it. Those that the fast path left to whole
+    suites anyway are among them, with nothing to hold them against; which they are hangs on the machine, so that the
+    record of the run alone tells them apart."""
     disagreements: int
     """Of these, how many were judged differently; one is enough for the repository to be judged by whole suites."""
     detail: str = ""

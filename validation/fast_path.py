@@ -182,21 +182,28 @@ class _Judgement:
             passing -= {test for test in self.selection.tests if found.outcomes.get(test) is not Outcome.PASSED}
         if not failing:
             return self.proof(rejected(Rejection.NO_TEST_FAILED, runs=min(1, self.executions)), None)
-        if not passing:
-            detail = f"{len(failing)} tests failed"
-            return self.proof(rejected(Rejection.NO_TEST_PASSED, detail=detail, runs=1), None)
+        return self.nothing_passes(failing, runs=1) if not passing else self.confirmed(failing, passing)
+
+    def confirmed(self, failing: tuple[str, ...], passing: Collection[str]) -> Proof:
+        """The verdict where the first run failed and passed these tests, and the other server was asked.
+
+        Raises:
+            Undecided: it says something else.
+        """
         if self.fast.index.may_need_others(failing):
             self.require_passing(failing, scale=1.0)
         report = self.confirm(failing)
         # As with whole suites: what is skipped with the other random numbers passes in one of two runs.
-        passing -= {test for test, outcome in report.outcomes.items() if outcome is not Outcome.PASSED}
+        passing = {test for test in passing if report.outcomes.get(test, Outcome.PASSED) is Outcome.PASSED}
         if not passing:
-            detail = f"{len(failing)} tests failed"
-            return self.proof(rejected(Rejection.NO_TEST_PASSED, detail=detail, runs=2), None)
+            return self.nothing_passes(failing, runs=2)
         verdict = Verdict(
             status=VerdictStatus.ACCEPTED, fail_to_pass=failing, pass_to_pass=tuple(sorted(passing)), runs=2
         )
         return self.proof(verdict, report)
+
+    def nothing_passes(self, failing: Collection[str], *, runs: int) -> Proof:
+        return self.proof(rejected(Rejection.NO_TEST_PASSED, detail=f"{len(failing)} tests failed", runs=runs), None)
 
     def find(self) -> TestReport | Verdict:
         """The report of all affected tests; a verdict where one of them, or the process, does not end."""
