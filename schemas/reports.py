@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from schemas.lines import NumbersByLine
 from schemas.model import Model
 
 
@@ -82,7 +83,7 @@ class CoverageMap(Model):
 
     tests: tuple[str, ...]
     """Test ids; the numbers below are positions in this tuple."""
-    lines: Mapping[str, Mapping[int, tuple[int, ...]]]
+    lines: NumbersByLine
     """Path to line to tests that execute it, import time apart."""
     import_lines: Mapping[str, tuple[int, ...]]
     """Path to lines that run when modules are imported."""

@@ -107,7 +107,8 @@ class ChannelReader:
         self.left: set[str] = set()
         self.exit_s = 0.0
         self._covering_tests: list[str] | None = None
-        self._lines: dict[str, dict[int, set[int]]] = {}
+        self._lines: dict[str, dict[int, frozenset[int]]] = {}
+        self._sets: dict[frozenset[int], frozenset[int]] = {}
         self._imports: dict[str, set[int]] = {}
         self._numbers: dict[str, int] = {}
         self._offsets: list[int] = []
@@ -179,10 +180,11 @@ class ChannelReader:
     def coverage(self) -> CoverageMap | None:
         if self._covering_tests is None:
             return None
+        numbers = {tests: tuple(sorted(tests)) for tests in self._sets}
         return CoverageMap(
             tests=tuple(self._covering_tests),
             lines={
-                path: {line: tuple(sorted(tests)) for line, tests in sorted(lines.items())}
+                path: {line: numbers[tests] for line, tests in sorted(lines.items())}
                 for path, lines in sorted(self._lines.items())
             },
             import_lines={path: tuple(sorted(lines)) for path, lines in sorted(self._imports.items())},
@@ -246,13 +248,15 @@ class ChannelReader:
     def _on_coverage(self, record: dict[str, Any]) -> None:
         path, last = _text(record["path"]), len(self._offsets) - 1
         lines = {
-            _whole(int(line), 0, _LARGEST): {self._offsets[_whole(test, 0, last)] for test in tests}
+            _whole(int(line), 0, _LARGEST): frozenset(self._offsets[_whole(test, 0, last)] for test in tests)
             for line, tests in record["lines"].items()
         }
         imports = {_whole(line, 0, _LARGEST) for line in record["imports"]}
         known = self._lines.setdefault(path, {})
         for line, tests in lines.items():
-            known.setdefault(line, set()).update(tests)
+            # Equal sets are kept once: a large suite has tens of millions of numbers, and few sets that differ.
+            all_tests = tests | known.get(line, frozenset())
+            known[line] = self._sets.setdefault(all_tests, all_tests)
         self._imports.setdefault(path, set()).update(imports)
 
     def _on_left(self, record: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from extractors.change_scope import change_scope
 from extractors.reach import NameIndex, Reach
+from schemas.lines import NumbersByLine
 from schemas.model import Model
 
 MOST_NODES = 50
@@ -61,11 +62,11 @@ class ImpactMap(Model):
     """What every test of the clean tree depends on. Tests and groups are numbered in the order of the suite."""
 
     groups: tuple[TestGroup, ...]
-    lines: Mapping[str, Mapping[int, tuple[int, ...]]]
+    lines: NumbersByLine
     """Path to line to numbers of the tests that execute it; of all tests of a file where its two runs, in opposite
     orders where it passes so, do not agree about a line, for then something lasts from test to test (a cache, a shared
     fixture); only of all that draw random numbers, which were other ones, where just those do not agree."""
-    load_lines: Mapping[str, Mapping[int, tuple[int, ...]]]
+    load_lines: NumbersByLine
     """Path to line to numbers of the groups whose loading executes it. Groups that are not separable were seen within
     the whole suite: all that any file's loading executes is theirs, as is all that any of their own tests does."""
     opened: Mapping[str, tuple[int, ...]]

@@ -218,7 +218,7 @@ class _Merge:
         self.baseline = baseline
         self.files = files
         self.numbers = {test: number for number, test in enumerate(test for tests in files.values() for test in tests)}
-        self.lines: dict[str, dict[int, set[int]]] = {}
+        self.lines = _Lines()
         self.load_lines: dict[str, dict[int, set[int]]] = {}
         self.opened: dict[str, set[int]] = {}
         self.opened_by_loading: dict[str, set[int]] = {}
@@ -261,7 +261,7 @@ class _Merge:
         last = [*measured.values()][-1]
         return ImpactMap(
             groups=tuple(groups),
-            lines=_sorted_lines(self.lines),
+            lines=self.lines.joined(),
             load_lines=_sorted_lines(self.load_lines),
             opened=_sorted(self.opened),
             opened_by_loading=_sorted(self.opened_by_loading),
@@ -279,15 +279,15 @@ class _Merge:
         )
 
     def take(self, group: int, tests: Sequence[str], runs: Sequence[SuiteRun]) -> None:
-        everyone = {self.numbers[test] for test in tests}
+        everyone = frozenset(self.numbers[test] for test in tests)
         drawing = everyone & self.draws
         covered = [_lines_of(run, self.numbers) for run in runs]
         for path, line in sorted({place for one in covered for place in one}):
-            found = [one.get((path, line), set()) for one in covered]
+            found = [one.get((path, line), frozenset()) for one in covered]
             agreed = found[0] if all(one == found[0] for one in found) else everyone
             if agreed is everyone and all(one - drawing == found[0] - drawing for one in found):
                 agreed = found[0] | drawing
-            self.lines.setdefault(path, {}).setdefault(line, set()).update(agreed)
+            self.lines.add(path, line, agreed)
         for run in runs:
             for test in tests:
                 self.cpu_s[test] = max(self.cpu_s.get(test, 0.0), run.report.cpu_s.get(test, 0.0))
@@ -303,14 +303,14 @@ class _Merge:
 
         It is needed to know which changes its tests may notice; a change that they may is judged by whole suites.
         """
-        everyone = {self.numbers[test] for test in tests}
+        everyone = frozenset(self.numbers[test] for test in tests)
         if not runs:
             self.opaque.update(dict.fromkeys(everyone, "its file runs neither alone nor with all others"))
         for run in runs:
             assert run.coverage is not None
             assert run.traced is not None
             for path, line in _lines_of(run, {test: self.numbers[test] for test in tests}):
-                self.lines.setdefault(path, {}).setdefault(line, set()).update(everyone)
+                self.lines.add(path, line, everyone)
             for path, lines in run.coverage.import_lines.items():
                 for line in lines:
                     self.load_lines.setdefault(path, {}).setdefault(line, set()).add(group)
@@ -338,37 +338,70 @@ class _Merge:
             assert run.traced is not None
             self.opaque |= {numbers[test]: why for test, why in run.traced.opaque.items() if test in numbers}
 
-    def take_opened(self, group: int, everyone: set[int], runs: Sequence[SuiteRun]) -> None:
+    def take_opened(self, group: int, everyone: frozenset[int], runs: Sequence[SuiteRun]) -> None:
         seen = [run.traced.opened for run in runs if run.traced is not None]
         for path in sorted({path for one in seen for path in one}):
             by_run = [one.get(path, frozenset()) for one in seen]
             if any(None in tests for tests in by_run):
                 self.opened_by_loading.setdefault(path, set()).add(group)
-            found = [{self.numbers[test] for test in tests if test in self.numbers} for tests in by_run]
+            found = [frozenset(self.numbers[test] for test in tests if test in self.numbers) for tests in by_run]
             agreed = found[0] if all(one == found[0] for one in found) else everyone
             if agreed:
                 self.opened.setdefault(path, set()).update(agreed)
 
-    def take_opaque(self, everyone: set[int], runs: Sequence[SuiteRun]) -> None:
+    def take_opaque(self, everyone: frozenset[int], runs: Sequence[SuiteRun]) -> None:
         seen = [run.traced.opaque for run in runs if run.traced is not None]
         if all(set(one) == set(seen[0]) for one in seen) and None not in seen[0]:
-            affected = {self.numbers[test] for test in seen[0] if test in self.numbers}
+            affected = frozenset(self.numbers[test] for test in seen[0] if test in self.numbers)
         else:
-            affected = everyone if any(seen) else set()
+            affected = everyone if any(seen) else frozenset()
         why = next((why for one in seen for why in one.values()), "")
         self.opaque.update(dict.fromkeys(affected, why))
 
 
-def _lines_of(run: SuiteRun, numbers: Mapping[str, int]) -> dict[tuple[str, int], set[int]]:
+class _Lines:
+    """Numbers of tests by path and line, from file to file. Equal sets are kept once: there are few that differ."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[int, dict[frozenset[int], None]]] = {}
+        self._known: dict[frozenset[int], frozenset[int]] = {}
+
+    def add(self, path: str, line: int, numbers: frozenset[int]) -> None:
+        shared = self._known.setdefault(numbers, numbers)
+        self._parts.setdefault(path, {}).setdefault(line, {})[shared] = None
+
+    def joined(self) -> dict[str, dict[int, tuple[int, ...]]]:
+        whole: dict[tuple[frozenset[int], ...], tuple[int, ...]] = {}
+
+        def join(parts: tuple[frozenset[int], ...]) -> tuple[int, ...]:
+            if parts not in whole:
+                whole[parts] = tuple(sorted(frozenset().union(*parts)))
+            return whole[parts]
+
+        return {
+            path: {line: join(tuple(parts)) for line, parts in sorted(by_line.items())}
+            for path, by_line in sorted(self._parts.items())
+        }
+
+
+def _lines_of(run: SuiteRun, numbers: Mapping[str, int]) -> dict[tuple[str, int], frozenset[int]]:
     assert run.coverage is not None
     tests = run.coverage.tests
-    found: dict[tuple[str, int], set[int]] = {}
-    for path, lines in run.coverage.lines.items():
-        for line, positions in lines.items():
-            known = {numbers[tests[position]] for position in positions if tests[position] in numbers}
-            if known:
-                found[path, line] = known
-    return found
+    known: dict[tuple[int, ...], frozenset[int]] = {}
+
+    def numbered(positions: tuple[int, ...]) -> frozenset[int]:
+        if positions not in known:
+            known[positions] = frozenset(
+                numbers[tests[position]] for position in positions if tests[position] in numbers
+            )
+        return known[positions]
+
+    return {
+        (path, line): found
+        for path, lines in run.coverage.lines.items()
+        for line, positions in lines.items()
+        if (found := numbered(positions))
+    }
 
 
 def _loaded_lines(run: SuiteRun) -> set[tuple[str, int]]:
