@@ -12,6 +12,32 @@ _LINES = TypeAdapter(dict[str, dict[int, Any]])
 _WRITTEN = TypeAdapter(tuple[tuple[Numbers, ...], dict[str, dict[int, NonNegativeInt]]])
 
 
+class LineNumbers:
+    """Numbers by path and line, part by part. Memory is linear in the parts that differ."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[int, dict[frozenset[int], None]]] = {}
+        self._known: dict[frozenset[int], frozenset[int]] = {}
+
+    def add(self, path: str, line: int, numbers: frozenset[int]) -> None:
+        shared = self._known.setdefault(numbers, numbers)
+        self._parts.setdefault(path, {}).setdefault(line, {})[shared] = None
+
+    def joined(self) -> dict[str, dict[int, Numbers]]:
+        """All numbers of each line, sorted, as are paths and lines; equal ones of equal parts are one object."""
+        whole: dict[tuple[frozenset[int], ...], Numbers] = {}
+
+        def join(parts: tuple[frozenset[int], ...]) -> Numbers:
+            if parts not in whole:
+                whole[parts] = tuple(sorted(frozenset().union(*parts)))
+            return whole[parts]
+
+        return {
+            path: {line: join(tuple(parts)) for line, parts in sorted(by_line.items())}
+            for path, by_line in sorted(self._parts.items())
+        }
+
+
 def _read(value: object) -> dict[str, dict[int, Numbers]]:
     if isinstance(value, list):
         sets, places = _WRITTEN.validate_python(value)

@@ -1,13 +1,14 @@
 """Tests by line: read back as they were written, with equal numbers kept once."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.lines import NumbersByLine
+from schemas.lines import LineNumbers, NumbersByLine
 from schemas.model import Model
 
 
@@ -59,3 +60,28 @@ def test_equal_numbers_are_written_once() -> None:
 def test_what_is_no_such_thing_is_refused(lines: object) -> None:
     with pytest.raises(ValidationError):
         Lines.model_validate({"lines": lines})
+
+
+@given(st.lists(st.tuples(st.text(max_size=2), st.integers(0, 3), st.frozensets(st.integers(0, 5), max_size=4))))
+def test_parts_are_joined_by_line(parts: list[tuple[str, int, frozenset[int]]]) -> None:
+    lines, expected = LineNumbers(), dict[str, dict[int, set[int]]]()
+    for path, line, numbers in parts:
+        lines.add(path, line, numbers)
+        expected.setdefault(path, {}).setdefault(line, set()).update(numbers)
+    assert lines.joined() == {
+        path: {line: tuple(sorted(found)) for line, found in by_line.items()} for path, by_line in expected.items()
+    }
+    assert [*lines.joined()] == sorted(expected)
+
+
+def test_a_line_that_comes_in_many_parts_takes_no_more_memory_than_they_do() -> None:
+    """Code under test may send as many records of a line as fit into its channel."""
+    lines = LineNumbers()
+    tracemalloc.start()
+    try:
+        for number in range(3000):
+            lines.add("a.py", 1, frozenset([number]))
+        assert lines.joined() == {"a.py": {1: tuple(range(3000))}}
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()

@@ -6,6 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from schemas.errors import SandboxFailed
+from schemas.lines import LineNumbers
 from schemas.reports import CoverageMap, Outcome, TestFailure, TestReport
 from validation.sandbox.protocol import CommandResult
 
@@ -107,8 +108,7 @@ class ChannelReader:
         self.left: set[str] = set()
         self.exit_s = 0.0
         self._covering_tests: list[str] | None = None
-        self._lines: dict[str, dict[int, frozenset[int]]] = {}
-        self._sets: dict[frozenset[int], frozenset[int]] = {}
+        self._lines = LineNumbers()
         self._imports: dict[str, set[int]] = {}
         self._numbers: dict[str, int] = {}
         self._offsets: list[int] = []
@@ -180,13 +180,10 @@ class ChannelReader:
     def coverage(self) -> CoverageMap | None:
         if self._covering_tests is None:
             return None
-        numbers = {tests: tuple(sorted(tests)) for tests in self._sets}
+        lines = self._lines.joined()
         return CoverageMap(
             tests=tuple(self._covering_tests),
-            lines={
-                path: {line: numbers[tests] for line, tests in sorted(lines.items())}
-                for path, lines in sorted(self._lines.items())
-            },
+            lines={path: lines.get(path, {}) for path in sorted(self._imports)},
             import_lines={path: tuple(sorted(lines)) for path, lines in sorted(self._imports.items())},
         )
 
@@ -252,11 +249,8 @@ class ChannelReader:
             for line, tests in record["lines"].items()
         }
         imports = {_whole(line, 0, _LARGEST) for line in record["imports"]}
-        known = self._lines.setdefault(path, {})
         for line, tests in lines.items():
-            # Equal sets are kept once: a large suite has tens of millions of numbers, and few sets that differ.
-            all_tests = tests | known.get(line, frozenset())
-            known[line] = self._sets.setdefault(all_tests, all_tests)
+            self._lines.add(path, line, tests)
         self._imports.setdefault(path, set()).update(imports)
 
     def _on_left(self, record: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from schemas.errors import SandboxFailed
+from schemas.lines import LineNumbers
 from schemas.reports import Baseline, Outcome
 from validation.channel import SuiteRun
 from validation.impact import Beyond, ImpactMap, TestGroup
@@ -218,7 +219,7 @@ class _Merge:
         self.baseline = baseline
         self.files = files
         self.numbers = {test: number for number, test in enumerate(test for tests in files.values() for test in tests)}
-        self.lines = _Lines()
+        self.lines = LineNumbers()
         self.load_lines: dict[str, dict[int, set[int]]] = {}
         self.opened: dict[str, set[int]] = {}
         self.opened_by_loading: dict[str, set[int]] = {}
@@ -357,31 +358,6 @@ class _Merge:
             affected = everyone if any(seen) else frozenset()
         why = next((why for one in seen for why in one.values()), "")
         self.opaque.update(dict.fromkeys(affected, why))
-
-
-class _Lines:
-    """Numbers of tests by path and line, from file to file. Equal sets are kept once: there are few that differ."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, dict[int, dict[frozenset[int], None]]] = {}
-        self._known: dict[frozenset[int], frozenset[int]] = {}
-
-    def add(self, path: str, line: int, numbers: frozenset[int]) -> None:
-        shared = self._known.setdefault(numbers, numbers)
-        self._parts.setdefault(path, {}).setdefault(line, {})[shared] = None
-
-    def joined(self) -> dict[str, dict[int, tuple[int, ...]]]:
-        whole: dict[tuple[frozenset[int], ...], tuple[int, ...]] = {}
-
-        def join(parts: tuple[frozenset[int], ...]) -> tuple[int, ...]:
-            if parts not in whole:
-                whole[parts] = tuple(sorted(frozenset().union(*parts)))
-            return whole[parts]
-
-        return {
-            path: {line: join(tuple(parts)) for line, parts in sorted(by_line.items())}
-            for path, by_line in sorted(self._parts.items())
-        }
 
 
 def _lines_of(run: SuiteRun, numbers: Mapping[str, int]) -> dict[tuple[str, int], frozenset[int]]:
