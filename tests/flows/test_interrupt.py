@@ -120,7 +120,7 @@ for work in (takes_it, fails):
 
 
 def test_an_interrupt_that_a_library_takes_for_an_error_of_its_own_is_an_interrupt() -> None:
-    # In a process of its own: which thread of this one takes a signal hangs on what other tests have started.
+    # In a process of its own: what other tests left in this one (threads, handlers of signals) has no say.
     command = [sys.executable, "-c", TAKER]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True, timeout=60)
     assert done.stdout == "KeyboardInterrupt \nValueError an error of its own\n"
