@@ -220,7 +220,7 @@ class _Merge:
         self.files = files
         self.numbers = {test: number for number, test in enumerate(test for tests in files.values() for test in tests)}
         self.lines = LineNumbers()
-        self.load_lines: dict[str, dict[int, set[int]]] = {}
+        self.load_lines = LineNumbers()
         self.opened: dict[str, set[int]] = {}
         self.opened_by_loading: dict[str, set[int]] = {}
         self.opaque: dict[int, str] = {}
@@ -263,7 +263,7 @@ class _Merge:
         return ImpactMap(
             groups=tuple(groups),
             lines=self.lines.joined(),
-            load_lines=_sorted_lines(self.load_lines),
+            load_lines=self.load_lines.joined(),
             opened=_sorted(self.opened),
             opened_by_loading=_sorted(self.opened_by_loading),
             opaque=dict(sorted(self.opaque.items())),
@@ -295,7 +295,7 @@ class _Merge:
             assert run.coverage is not None
             for path, lines in run.coverage.import_lines.items():
                 for line in lines:
-                    self.load_lines.setdefault(path, {}).setdefault(line, set()).add(group)
+                    self.load_lines.add(path, line, frozenset([group]))
         self.take_opened(group, everyone, runs)
         self.take_opaque(everyone, runs)
 
@@ -314,7 +314,7 @@ class _Merge:
                 self.lines.add(path, line, everyone)
             for path, lines in run.coverage.import_lines.items():
                 for line in lines:
-                    self.load_lines.setdefault(path, {}).setdefault(line, set()).add(group)
+                    self.load_lines.add(path, line, frozenset([group]))
             for path, readers in run.traced.opened.items():
                 if None in readers or not readers.isdisjoint(tests):
                     self.opened.setdefault(path, set()).update(everyone)
@@ -388,10 +388,6 @@ def _loaded_lines(run: SuiteRun) -> set[tuple[str, int]]:
 def _opened(run: SuiteRun) -> Iterator[tuple[str, str | None]]:
     assert run.traced is not None
     return ((path, test) for path, tests in run.traced.opened.items() for test in tests)
-
-
-def _sorted_lines(lines: Mapping[str, Mapping[int, set[int]]]) -> dict[str, dict[int, tuple[int, ...]]]:
-    return {path: {line: tuple(sorted(found[line])) for line in sorted(found)} for path, found in sorted(lines.items())}
 
 
 def _sorted(found: Mapping[str, set[int]]) -> dict[str, tuple[int, ...]]:
