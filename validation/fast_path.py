@@ -40,6 +40,8 @@ SUSPICION = 0.45
 """Share of its limits after which a test is tried again, alone and with more than all of them: most of those that go
 over it never end, so that waiting longer would be in vain. It is more than any run on the clean tree took, took each a
 third longer."""
+SUSPICION_LESS_S = 0.2
+"""Seconds of CPU time less than that share: what every test is allowed, however short, is for a busy machine."""
 LOAD_LIMIT_FACTOR = 10.0
 LOAD_LIMIT_SLACK_S = 1.0
 EXIT_GRACE_OF_LINGERING_S = 0.5
@@ -352,6 +354,9 @@ class _Judgement:
             random_seed=random_seed,
             state=server is self.fast.finder,
         )
+        if scale == SUSPICION:
+            soon = {test: limit_s - SUSPICION_LESS_S for test, limit_s in options.cpu_limits_s.items()}
+            options = options._replace(cpu_limits_s=soon)
         if exit_more_s:
             options = options._replace(
                 exit_grace_s=LONG_EXIT_GRACE_S + exit_more_s,

@@ -40,7 +40,7 @@ class TestServer:
         self.forks = False
         """Whether workers are forked from a process that has everything loaded; else they are started anew."""
         self.why_not = ""
-        """Why they are not forked."""
+        """Why they are not forked, or find pytest's code cold."""
         self.ended = ""
         """Why it takes no more jobs; empty while it does."""
         self.jobs = 0
@@ -149,7 +149,9 @@ def open_server(
     settings = {
         "programs": {
             "worker": program("pytest_sources", "pytest_state", "pytest_trace", "pytest_worker"),
-            "zygote": program("pytest_sources", "pytest_state", "pytest_trace", "pytest_zygote", "pytest_worker"),
+            "zygote": program(
+                "pytest_sources", "pytest_state", "pytest_trace", "pytest_warmup", "pytest_zygote", "pytest_worker"
+            ),
         },
         "args": pytest_arguments(test_command),
         "roots": [TESTBED, HOME, *SHARED],

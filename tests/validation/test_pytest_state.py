@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -122,8 +122,13 @@ NO_CHANGES = {
 }
 
 
-@pytest.fixture
-def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+@pytest.fixture(params=["a process of its own", "a fork"])
+def sample(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module, loaded after what a fork shares with others was seen."""
+    monkeypatch.setattr(pytest_state, "remembered", {})
+    monkeypatch.setattr(pytest_state.Versions, "read", None)
+    if request.param == "a fork":
+        pytest_state.remember()
     name = f"state_sample_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(SAMPLE)
     kept = dict(vars(threading)), dict(os.environ), Path.cwd()
@@ -165,3 +170,34 @@ def test_values_that_cannot_be_compared_are_told_by_what_they_are(sample: Module
     sample.__dict__["ODD"] = [Odd()]
     assert left_by(sample, "pass") == []
     assert left_by(sample, "s.ODD[0] = type(s.ODD[0])()") == ["s.ODD"]
+
+
+def test_what_changed_in_a_library_before_is_not_named(sample: ModuleType) -> None:
+    threading.excepthook = print  # as what is loaded may do, after the fork
+    assert left_by(sample, "pass") == []
+    assert left_by(sample, "threading.excepthook = repr") == ["threading.excepthook (library)"]
+    threading.excepthook = print
+    assert left_by(sample, "del threading.excepthook") == ["threading.excepthook (library)"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="dictionaries have no number that tells of changes any more")
+def test_a_library_that_nothing_changed_is_not_looked_at_in_a_fork(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pytest_state, "remembered", {})
+    monkeypatch.setattr(pytest_state.Versions, "read", None)
+    pytest_state.remember()
+    assert pytest_state.remembered
+    for known in pytest_state.remembered.values():
+        known.before = {"not": "compared"}
+    assert pytest_state.State(str(tmp_path)).changed() == []
+    threading.__dict__["left"] = 1
+    try:
+        assert pytest_state.State(str(tmp_path)).changed() == []
+    finally:
+        del threading.__dict__["left"]
+
+
+@pytest.mark.parametrize("read", [lambda content: 1, len, lambda content: object()], ids=["one", "size", "any"])
+def test_a_number_that_does_not_tell_of_changes_is_not_used(read: Callable[[object], object]) -> None:
+    assert not pytest_state.Versions.holds(read)

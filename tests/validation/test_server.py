@@ -475,6 +475,11 @@ LIBRARIES = {
     "likes_repository": "try:\n    import other\nexcept ImportError:\n    other = None\n",
     "needs_liking": "from likes_repository import other\n",
     "is_broken": "raise RuntimeError('not here')\n",
+    "exits_in_pytest": "import pytest\ndef main(*args): raise SystemExit(3)\npytest.main = main\n",
+    "fails_in_pytest": "import pytest\npytest.main = lambda *args: 3\n",
+    "leaves_a_finder": (
+        "import pytest, sys\ndef main(*args): sys.meta_path.append(type(sys)('finder')); return 0\npytest.main = main\n"
+    ),
     "has_fixtures": "import pytest\n@pytest.fixture\ndef of_library(): return 1\n",
 }
 USES = {
@@ -528,7 +533,7 @@ def around(request, tmp_path_factory): return request.node.name
 class TestAll:
     @pytest.fixture
     def of_class(self): return 1
-    def test_pytests(self, cache, capfd, caplog, monkeypatch, pytestconfig, record_property, recwarn, tmp_path, around):
+    def test_pytests(self, cache, capfd, caplog, monkeypatch, pytestconfig, record_property, recwarn, tmp_path, tmpdir, around):
         warnings.warn('told')
         assert len(recwarn) == 1
     def test_pytesters(self, pytester): assert pytester.path
@@ -554,6 +559,66 @@ def test_a_forked_worker_has_every_fixture(repository_of: MakeRepository) -> Non
         assert found == dict.fromkeys(found, Outcome.PASSED)
         assert found == in_a_fresh_sandbox(ground, {})
         assert sum(test.startswith("tests/test_fixtures.py") for test in found) == 4
+    finally:
+        ground.backend.remove(ground.image)
+
+
+PROCESS = """
+import faulthandler, logging, os, random, signal, sys, threading, warnings, pytest
+def seen():
+    here = (sys.excepthook, sys.unraisablehook, threading.excepthook, sys.displayhook)
+    yield 'path', sys.path
+    yield 'finders', [type(one).__name__ for one in sys.meta_path]
+    yield 'importers', sorted(one for one in sys.path_importer_cache if 'gymforge' in one)
+    yield 'modules', sorted(one for one in sys.modules if 'gymforge' in one or one.startswith(('test', 'conftest')))
+    yield 'variables', {n: v for n, v in sorted(os.environ.items()) if n.startswith('PYTEST')}
+    yield 'hooks', [getattr(one, 'func', one).__qualname__ for one in here]
+    yield 'filters', warnings.filters
+    yield 'handlers', [(type(one).__name__, one.level) for one in logging.root.handlers]
+    yield 'faults', faulthandler.is_enabled()
+    yield 'threads', threading.active_count()
+    yield 'folder', os.getcwd()
+    yield 'signals', [(n, str(signal.getsignal(n))) for n in range(1, 32)]
+    yield 'streams', [type(one).__name__ for one in (sys.stdin, sys.stdout, sys.stderr)]
+    yield 'files', sorted({*os.listdir('/tmp'), *os.listdir('/dev/shm')} - {'gymforge-bytecode'})
+    yield 'newest', [name for name in vars(sys) if name.startswith('last_')]
+    yield 'random', random.random()
+@pytest.mark.parametrize('number', range(16))
+def test_seen(number):
+    name, value = list(seen())[number]
+    raise LookupError(f'{name} is {value!r}')
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_a_forked_worker_is_as_a_process_of_its_own(repository_of: MakeRepository) -> None:
+    """Nothing tells that a small suite was run in the process that it comes from."""
+    path = "tests/test_a_deed.py"
+    ground = repository_of(FILES).ground._replace(environment={"PYTEST_ADDOPTS": "-k seen"})
+    options = OPTIONS._replace(environment=ground.environment, files=(path,))
+    with ground.backend.open(ground.image, limits=ground.limits) as sandbox:
+        sandbox.put(f"{TESTBED}/{path}", PROCESS.encode())
+        alone = run_suite(sandbox, ground.test_command, options=options)
+    with WarmServer(ground) as warm:
+        assert (warm.server.forks, warm.server.why_not) == (True, "")
+        forked = warm.run({path: PROCESS.encode()}, options)
+    wanted, found = ([one.message for _, one in sorted(run.report.failures.items())] for run in (alone, forked))
+    assert len({message.partition(" is ")[0] for message in wanted}) == 16
+    assert found == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+@pytest.mark.parametrize("plugin", ["exits_in_pytest", "fails_in_pytest", "leaves_a_finder"])
+def test_workers_are_forked_cold_where_pytest_cannot_be_warmed_up(repository_of: MakeRepository, plugin: str) -> None:
+    repository = repository_of(FILES | {"pytest.ini": f"[pytest]\naddopts = -p {plugin}\n"})
+    ground = with_libraries(repository)
+    try:
+        with WarmServer(ground) as warm:
+            assert warm.server.forks
+            assert "cold" in warm.server.why_not
+            assert_right(warm)
     finally:
         ground.backend.remove(ground.image)
 

@@ -44,15 +44,18 @@ class State:
     def __init__(self, root):
         self.root = os.path.join(root, "")
         self.own = {}  # type: dict[str, types.ModuleType]
-        self.foreign = {}  # type: dict[str, dict[str, object]]
+        self.foreign = {}  # type: dict[str, Names]
         for name, module in list(sys.modules.items()):
             content = getattr(module, "__dict__", None)
             if type(content) is not dict:
                 continue
-            if str(content.get("__file__", "")).startswith(self.root):
+            known = remembered.get(name)
+            if known is not None and known.is_current(content):
+                self.foreign[name] = known
+            elif str(content.get("__file__", "")).startswith(self.root):
                 self.own[name] = module
-            elif name.partition(".")[0] not in TOOLS and not name.startswith("pytest_"):
-                self.foreign[name] = content.copy()
+            elif is_foreign(name):
+                self.foreign[name] = Names(content)
         self.process = process()
         self.parts = []  # type: list[Part]
         self.known = set()  # type: set[int]
@@ -110,10 +113,92 @@ class State:
             content = getattr(sys.modules.get(name), "__dict__", None)
             if content is None:
                 names.add(name + LIBRARY)
-            elif not same_values(before, content):
-                kept = [key for key, value in before.items() if content.get(key, self) is not value]
-                names.update("%s.%s%s" % (name, key, LIBRARY) for key in kept if key not in LAZY)
+            else:
+                names.update("%s.%s%s" % (name, key, LIBRARY) for key in before.changed(content))
         return sorted(names)[:MOST_NAMES]
+
+
+class Names:
+    """The names of a module that is not the repository's, and what they stood for.
+
+    In a fork, whatever is looked at is counted as used, and the page of memory that holds the count is copied: to look
+    at all of them, where a number tells that they are as they were, takes longer than most tests.
+    """
+
+    __slots__ = ("before", "content", "version")
+
+    def __init__(self, content):
+        self.content = content
+        self.version = version_of(content)
+        self.before = content.copy()
+
+    def is_current(self, content):
+        """Whether they certainly are as they were."""
+        return content is self.content and self.version is not None and self.version == version_of(content)
+
+    def changed(self, content):
+        """The names that stand for something else, or for nothing."""
+        if self.is_current(content) or same_values(self.before, content):
+            return []
+        return [key for key, value in self.before.items() if content.get(key, self) is not value and key not in LAZY]
+
+
+remembered = {}  # type: dict[str, Names]
+"""By module; what `remember` saw."""
+
+
+def remember():
+    """See what is loaded, for all processes that are forked from this one."""
+    Versions.read = Versions.reader()
+    for name, module in list(sys.modules.items()):
+        content = getattr(module, "__dict__", None)
+        if type(content) is dict and is_foreign(name):
+            remembered[name] = Names(content)
+
+
+def is_foreign(name):
+    """Whether a module that is not the repository's is looked at."""
+    return name.partition(".")[0] not in TOOLS and not name.startswith("pytest_")
+
+
+class Versions:
+    """CPython, up to 3.12, keeps a number in every dictionary that each change makes another one (PEP 509)."""
+
+    read = None
+    """What tells it; `None` where this Python has none, and until `remember` needs it."""
+
+    @classmethod
+    def reader(cls):
+        if sys.implementation.name != "cpython" or sys.version_info >= (3, 13):
+            return None
+        import ctypes
+
+        place = object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t)
+
+        def read(content):
+            return ctypes.c_uint64.from_address(id(content) + place).value
+
+        return read if cls.holds(read) else None
+
+    @staticmethod
+    def holds(read):
+        """Whether every change is seen, and nothing else."""
+        content = {}  # type: dict[str, object]
+        seen = [read(content)]
+        for change in (
+            lambda: content.update(one=1),
+            lambda: content.update(one=2),
+            lambda: content.update(two=2),
+            lambda: content.pop("one"),
+            content.clear,
+        ):
+            change()
+            seen.append(read(content))
+        return len(set(seen)) == len(seen) and read(content) == seen[-1]
+
+
+def version_of(content):
+    return Versions.read(content) if Versions.read else None
 
 
 class Path:

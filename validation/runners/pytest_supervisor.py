@@ -31,6 +31,7 @@ import time
 
 PR_SET_DUMPABLE = 4
 POLL_S = 0.1
+SHORTEST_POLL_S = 0.02
 TELL_S = 0.02
 """Records wait for others that come within this time: whatever passes them on is paid by piece."""
 MOST_WAITING = 1 << 16
@@ -158,7 +159,7 @@ class Supervisor:
                 kill_group(pid)
                 status = wait(pid, 0) if status is None else status
                 break
-            ready = open_ and select.select([reader], [], [], min(left, POLL_S))[0]
+            ready = open_ and select.select([reader], [], [], min(left, clock.pause_s()))[0]
             if ready:
                 data = os.read(reader, 65536)
                 open_ = bool(data)
@@ -237,6 +238,11 @@ class Clock:
         self.looked = None
         self.cpu_before_s = self.cpu_s = self.busy_s = self.idle_s = 0.0
 
+    def pause_s(self):
+        """Seconds until it is worth while to ask again."""
+        pause_s = self.next_look - time.monotonic()
+        return pause_s if 0.0 < pause_s < POLL_S else POLL_S
+
     def is_over(self):
         now = time.monotonic()
         if now < self.next_look or (self.cpu_limit_s is None and self.idle_limit_s is None):
@@ -249,8 +255,10 @@ class Clock:
             # Threads know their waiting for a CPU, and processes what their ended children used. A machine that stood
             # still, and this process with it, was not waited for by the test.
             self.idle_s += min(now - self.looked, 2 * POLL_S) if not any(map(is_stuck, pids)) else 0.0
-        self.looked, self.busy_s, self.cpu_s, self.next_look = now, busy, cpu, now + POLL_S
-        is_burning = self.cpu_limit_s is not None and cpu - self.cpu_before_s > self.cpu_limit_s
+        self.looked, self.busy_s, self.cpu_s = now, busy, cpu
+        left_s = POLL_S if self.cpu_limit_s is None else self.cpu_limit_s - (cpu - self.cpu_before_s)
+        self.next_look = now + min(POLL_S, max(SHORTEST_POLL_S, left_s))
+        is_burning = left_s < 0
         return is_burning or (self.idle_limit_s is not None and self.idle_s > self.idle_limit_s)
 
 

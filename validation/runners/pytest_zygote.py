@@ -5,10 +5,10 @@ told what to do by `pytest_server.py` over a socket. It stops inside `pytest_loa
 when plugins are loaded and before it touches any file of the repository; a forked worker goes on from there. So nothing
 of the repository's is ever loaded here: modules under the work tree are refused, and looked for after each step.
 
-Messages both ways: four bytes of length, JSON. Said first: ``{"unfit": why or ""}``. Heard: ``{"preload": names}``,
-answered with ``{"unfit", "culprit": name or null}``; or a job (the settings of a worker) with the worker's channel as a
-descriptor beside it, answered with ``{"pid"}``; or ``{"ping"}``, answered with ``{}``. A worker is forked twice, so
-that it becomes the child of the server, which then learns from the kernel how it ended.
+Messages both ways: four bytes of length, JSON. Said first: ``{"unfit": why or ""}``. Heard: ``{"preload": names,
+"warm_up": bool}``, answered with ``{"unfit", "culprit": name or null}``; or a job (the settings of a worker) with the
+worker's channel as a descriptor beside it, answered with ``{"pid"}``; or ``{"ping"}``, answered with ``{}``. A worker
+is forked twice, so that it becomes the child of the server, which then learns from the kernel how it ended.
 """
 
 import array
@@ -25,9 +25,12 @@ import socket
 import struct
 import sys
 import threading
+import types
 
 PR_SET_DUMPABLE = 4
 SIZE = struct.Struct(">I")
+WARM_UP = "warming up"
+"""Named as what makes the process unfit, as a module is."""
 
 
 class Zygote:
@@ -54,20 +57,30 @@ class Zygote:
                 os._exit(0)
             if "preload" in message:
                 culprit = self.preload(message["preload"])
-                # Whatever tells of a failure asks which module code belongs to, and this is kept for all modules.
-                inspect.getmodule(type(self).serve.__code__)
-                look_for_fixtures_less()
-                # What is here stays: no worker's collector need look at it, and so copy its pages.
-                gc.collect()
-                gc.freeze()
-                # Tests may send any signal, and what its handler does here all later workers would have.
-                signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-                unfit = self.unfit() or ("%s needs the repository" % culprit if culprit else "")
-                say(self.socket, {"unfit": unfit, "culprit": culprit})
+                why = "%s needs the repository" % culprit if culprit else ""
+                if message["warm_up"] and not culprit and not is_warmed_up():
+                    culprit = why = WARM_UP
+                self.settle()
+                say(self.socket, {"unfit": self.unfit() or why, "culprit": culprit})
             elif "ping" in message:
                 say(self.socket, {})
             elif self.fork(message, fds[0]):
                 return
+
+    @staticmethod
+    def settle():
+        """Do once what every worker would do, and have it touch as little as can be of what it shares."""
+        from pytest_state import remember
+
+        # Whatever tells of a failure asks which module code belongs to, and this is kept for all modules.
+        inspect.getmodule(look_for_fixtures_less.__code__)
+        look_for_fixtures_less()
+        remember()
+        # What is here stays: no worker's collector need look at it, and so copy its pages.
+        gc.collect()
+        gc.freeze()
+        # Tests may send any signal, and what its handler does here all later workers would have.
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
 
     def fork(self, job, channel_fd):
         """Whether this is the worker."""
@@ -180,25 +193,61 @@ class Guard:
         return None
 
 
-def look_for_fixtures_less():
-    """Have pytest not look for fixtures in those of its own plugins that hold none.
+def is_warmed_up():
+    import pytest
+    from pytest_warmup import warm_up
 
-    It looks at every attribute of every plugin when a session starts, and finds the same in every worker. A pytest that
-    is not as known looks everywhere.
+    try:
+        return warm_up(pytest.main)
+    except BaseException:  # a pytest that is otherwise than any that is known may do whatever it likes
+        return False
+
+
+def look_for_fixtures_less():
+    """Have pytest not look for fixtures where it has none of its own.
+
+    It looks at every attribute of every plugin when a session starts, and finds the same in every worker. Of its own
+    modules it is shown the fixtures alone, and of its own objects none, for their classes have none. A pytest that is
+    not as known looks everywhere.
     """
     manager = getattr(sys.modules.get("_pytest.fixtures"), "FixtureManager", None)
     look = getattr(manager, "pytest_plugin_registered", None)
     if manager is None or look is None:
         return
-    own = [module for name, module in list(sys.modules.items()) if name.startswith("_pytest.")]
-    barren = {id(module): module for module in own if not any(map(is_fixture, vars(module).values()))}
+    shown = {}
+    for name, module in list(sys.modules.items()):
+        if is_pytests(name):
+            shown[id(module)] = module, fixtures_of(module)
 
     @functools.wraps(look)
     def pytest_plugin_registered(self, plugin, *more):
-        if id(plugin) not in barren:
+        module, fixtures = shown.get(id(plugin), (None, None))
+        if module is plugin and fixtures is not None:
+            if vars(fixtures):
+                look(self, fixtures, *more)
+        elif not is_pytests(type(plugin).__module__) or any(map(is_fixture, everything(plugin))):
             look(self, plugin, *more)
 
     manager.pytest_plugin_registered = pytest_plugin_registered
+
+
+def is_pytests(module):
+    """Whether a module, by name, is pytest's or this program."""
+    return module.startswith("_pytest.") or module in (__name__, "__main__")
+
+
+def fixtures_of(module):
+    """A stand-in for a module that has its fixtures and nothing else."""
+    alone = types.ModuleType(module.__name__)
+    vars(alone).clear()
+    vars(alone).update((name, value) for name, value in vars(module).items() if is_fixture(value))
+    return alone
+
+
+def everything(plugin):
+    """All that an object and its classes hold."""
+    for holder in (plugin, *type(plugin).__mro__):
+        yield from getattr(holder, "__dict__", {}).values()
 
 
 def is_fixture(value):
