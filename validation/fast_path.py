@@ -209,16 +209,17 @@ class _Judgement:
 
     def find(self) -> TestReport | Verdict:
         """The report of all affected tests; a verdict where one of them, or the process, does not end."""
-        run = self.run(self.fast.finder, self.selection, scale=SUSPICION)
+        is_alone = len(self.selection.tests) == 1
+        run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR if is_alone else SUSPICION)
         late = [test for test in self.selection.tests if run.report.outcomes.get(test) is Outcome.TIMED_OUT]
         for test in late:
-            alone = self.run(self.fast.finder, self.only([test]), scale=ALONE_LIMIT_FACTOR)
+            alone = run if is_alone else self.run(self.fast.finder, self.only([test]), scale=ALONE_LIMIT_FACTOR)
             if alone.report.timed_out:
                 self.require_certain(late_tests(alone.report))
                 self.require_passing((test,), scale=ALONE_LIMIT_FACTOR)
                 return self.timed_out(f"{test} goes over its limit, alone as well")
             run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
-        if run.report.timed_out and not late:
+        if run.report.timed_out and not late and not is_alone:
             run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
         if run.report.timed_out:
             self.require_certain(late_tests(run.report))

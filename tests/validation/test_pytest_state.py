@@ -128,7 +128,7 @@ def sample(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(pytest_state, "remembered", {})
     monkeypatch.setattr(pytest_state.Versions, "read", None)
     if request.param == "a fork":
-        pytest_state.remember()
+        pytest_state.remember(str(tmp_path))
     name = f"state_sample_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(SAMPLE)
     kept = dict(vars(threading)), dict(os.environ), Path.cwd()
@@ -186,7 +186,7 @@ def test_a_library_that_nothing_changed_is_not_looked_at_in_a_fork(
 ) -> None:
     monkeypatch.setattr(pytest_state, "remembered", {})
     monkeypatch.setattr(pytest_state.Versions, "read", None)
-    pytest_state.remember()
+    pytest_state.remember(str(tmp_path))
     assert pytest_state.remembered
     for known in pytest_state.remembered.values():
         known.before = {"not": "compared"}

@@ -477,6 +477,8 @@ LIBRARIES = {
     "is_broken": "raise RuntimeError('not here')\n",
     "exits_in_pytest": "import pytest\ndef main(*args): raise SystemExit(3)\npytest.main = main\n",
     "fails_in_pytest": "import pytest\npytest.main = lambda *args: 3\n",
+    "ends_the_process": "import os, pytest\npytest.main = lambda *args: os._exit(0)\n",
+    "leaves_a_file": "import pytest\nfiles = []\npytest.main = lambda *args: files.append(open(__file__)) or 0\n",
     "leaves_a_finder": (
         "import pytest, sys\ndef main(*args): sys.meta_path.append(type(sys)('finder')); return 0\npytest.main = main\n"
     ),
@@ -564,7 +566,7 @@ def test_a_forked_worker_has_every_fixture(repository_of: MakeRepository) -> Non
 
 
 PROCESS = """
-import faulthandler, logging, os, random, signal, sys, threading, warnings, pytest
+import faulthandler, logging, os, random, signal, sys, tempfile, threading, warnings, pytest
 def seen():
     here = (sys.excepthook, sys.unraisablehook, threading.excepthook, sys.displayhook)
     yield 'path', sys.path
@@ -583,7 +585,8 @@ def seen():
     yield 'files', sorted({*os.listdir('/tmp'), *os.listdir('/dev/shm')} - {'gymforge-bytecode'})
     yield 'newest', [name for name in vars(sys) if name.startswith('last_')]
     yield 'random', random.random()
-@pytest.mark.parametrize('number', range(16))
+    yield 'folder for files', tempfile.tempdir
+@pytest.mark.parametrize('number', range(17))
 def test_seen(number):
     name, value = list(seen())[number]
     raise LookupError(f'{name} is {value!r}')
@@ -592,25 +595,28 @@ def test_seen(number):
 
 @pytest.mark.slow
 @pytest.mark.sandbox
-def test_a_forked_worker_is_as_a_process_of_its_own(repository_of: MakeRepository) -> None:
+@pytest.mark.parametrize("options", ["-k seen", "-k seen -s"])
+def test_a_forked_worker_is_as_a_process_of_its_own(repository_of: MakeRepository, options: str) -> None:
     """Nothing tells that a small suite was run in the process that it comes from."""
     path = "tests/test_a_deed.py"
-    ground = repository_of(FILES).ground._replace(environment={"PYTEST_ADDOPTS": "-k seen"})
-    options = OPTIONS._replace(environment=ground.environment, files=(path,))
+    ground = repository_of(FILES).ground._replace(environment={"PYTEST_ADDOPTS": options})
+    asked = OPTIONS._replace(environment=ground.environment, files=(path,))
     with ground.backend.open(ground.image, limits=ground.limits) as sandbox:
         sandbox.put(f"{TESTBED}/{path}", PROCESS.encode())
-        alone = run_suite(sandbox, ground.test_command, options=options)
+        alone = run_suite(sandbox, ground.test_command, options=asked)
     with WarmServer(ground) as warm:
         assert (warm.server.forks, warm.server.why_not) == (True, "")
-        forked = warm.run({path: PROCESS.encode()}, options)
+        forked = warm.run({path: PROCESS.encode()}, asked)
     wanted, found = ([one.message for _, one in sorted(run.report.failures.items())] for run in (alone, forked))
-    assert len({message.partition(" is ")[0] for message in wanted}) == 16
+    assert len({message.partition(" is ")[0] for message in wanted}) == 17
     assert found == wanted
 
 
 @pytest.mark.slow
 @pytest.mark.sandbox
-@pytest.mark.parametrize("plugin", ["exits_in_pytest", "fails_in_pytest", "leaves_a_finder"])
+@pytest.mark.parametrize(
+    "plugin", ["exits_in_pytest", "fails_in_pytest", "leaves_a_finder", "leaves_a_file", "ends_the_process"]
+)
 def test_workers_are_forked_cold_where_pytest_cannot_be_warmed_up(repository_of: MakeRepository, plugin: str) -> None:
     repository = repository_of(FILES | {"pytest.ini": f"[pytest]\naddopts = -p {plugin}\n"})
     ground = with_libraries(repository)
@@ -621,6 +627,81 @@ def test_workers_are_forked_cold_where_pytest_cannot_be_warmed_up(repository_of:
             assert_right(warm)
     finally:
         ground.backend.remove(ground.image)
+
+
+PLANTS = """
+import os, subprocess, sys
+FOLDER, EVIL = '/tmp/gymforge-warmup', 'import sys\\nsys.planted = True\\ndef test_it(): pass\\n'
+def plant(folder):
+    with open(folder + '/test_planted.py', 'w') as file: file.write(EVIL)
+AGAIN = f'''
+import time
+until = time.monotonic() + 20
+while time.monotonic() < until:
+    try:
+        with open({FOLDER!r} + '/test_planted.py', 'w') as file: file.write({EVIL!r})
+    except OSError: pass
+    time.sleep(0.001)
+'''
+"""
+PLANTERS = {
+    "a folder that cannot be emptied": "os.mkdir(FOLDER); plant(FOLDER); os.chmod(FOLDER, 0o555)",
+    "a link": "os.mkdir('/tmp/there'); plant('/tmp/there'); os.symlink('/tmp/there', FOLDER)",
+    "a process": "subprocess.Popen([sys.executable, '-c', AGAIN], start_new_session=True)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+@pytest.mark.parametrize("case", PLANTERS)
+def test_nothing_that_the_suite_left_is_run_when_pytest_is_warmed_up(repository_of: MakeRepository, case: str) -> None:
+    conftest = f"{PLANTS}if not os.path.lexists(FOLDER): {PLANTERS[case]}\n"
+    look = "import sys; assert not hasattr(sys, 'planted')"
+    with WarmServer(repository_of(FILES | {"tests/conftest.py": conftest}).ground) as warm:
+        assert (warm.server.forks, warm.server.why_not) == (True, "")
+        assert outcomes(warm.run(deed(look), OPTIONS))[A_DEED] is Outcome.PASSED
+
+
+SHADOW = "import os, sys\nsys.shadowed = os.getpid()\n__file__ = '/elsewhere.py'\n"
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+@pytest.mark.parametrize("name", ["code", "readline"])
+def test_no_module_of_the_repositorys_is_loaded_when_pytest_is_warmed_up(
+    repository_of: MakeRepository, name: str
+) -> None:
+    """Its name is that of a module which pytest loads late."""
+    look = "import os, sys; assert getattr(sys, 'shadowed', os.getpid()) == os.getpid()"
+    with WarmServer(repository_of(FILES | {f"{name}.py": SHADOW}).ground) as warm:
+        assert warm.server.forks, warm.server.why_not
+        assert_right(warm)
+        assert outcomes(warm.run(deed(look), OPTIONS))[A_DEED] is Outcome.PASSED
+
+
+ODD_CONFTEST = """
+import pytest, _pytest.monkeypatch
+class Lazy:
+    @property
+    def __class__(self): raise RuntimeError('not yet')
+def other(): return 'another'
+def pytest_configure(config):
+    config.lazy = Lazy()
+    config.pluginmanager.register(type('Nameless', (), {'__module__': None})())
+_pytest.monkeypatch.monkeypatch = pytest.fixture(other)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+def test_what_a_conftest_does_to_pytest_holds_in_a_forked_worker(repository_of: MakeRepository) -> None:
+    asks = {"tests/test_asks.py": "def test_another(monkeypatch): assert monkeypatch == 'another'\n"}
+    ground = repository_of(FILES | asks | {"conftest.py": ODD_CONFTEST}).ground
+    with WarmServer(ground) as warm:
+        assert (warm.server.forks, warm.server.why_not) == (True, "")
+        found = outcomes(warm.run({}, OPTIONS))
+    assert found == dict.fromkeys(found, Outcome.PASSED) == in_a_fresh_sandbox(ground, {})
+    assert len(found) == 4
 
 
 NOT_FORKED: dict[str, dict[str, str]] = {

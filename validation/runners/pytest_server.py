@@ -46,6 +46,7 @@ STREAMS = (1, 2)
 """What workers share with the server, and so can set flags of."""
 SCOUT_LIMIT_S = 1800
 MOST_LEFT = 1000
+ENDED = "loading libraries ended the process"
 COLD = "pytest cannot be run in the process to fork from, so workers find it cold"
 PIECE = 1 << 20
 
@@ -74,10 +75,9 @@ class Server:
 
     def run(self):
         self.tree = Tree(self.settings["roots"])
-        why = self.prepare() if self.settings["fork"] else "not asked for"
-        self.kill_strays()
         try:
-            self.tree.prove_clean(but=self.settings["bytecode"])
+            why = self.prepare() if self.settings["fork"] else "not asked for"
+            self.clear()
         except (Dirty, OSError, RecursionError) as error:
             self.emit(e="dirty", why="loading the suite leaves traces: %s" % error)
             return
@@ -105,10 +105,12 @@ class Server:
             unfit = self.start_zygote()
             if not unfit and not names:
                 names = self.scout()
+                self.clear()
             if not unfit:
                 wanted = [name for name in names if name.split(".")[0] not in without]
-                say(self.zygote, {"preload": wanted, "warm_up": WARM_UP not in without})
-                answer = hear(self.zygote)[0] or {"unfit": "loading libraries ended the process", "culprit": None}
+                warms_up = WARM_UP not in without
+                say(self.zygote, {"preload": wanted, "warm_up": warms_up})
+                answer = hear(self.zygote)[0] or {"unfit": ENDED, "culprit": WARM_UP if warms_up else None}
                 if not answer["unfit"]:
                     return COLD if WARM_UP in without else ""
                 unfit = answer["unfit"]
@@ -117,6 +119,15 @@ class Server:
             if "" in without or not without:
                 return unfit
         return "too many libraries start threads, hold files open or need the repository"
+
+    def clear(self):
+        """Leave nothing of what loading the suite started or wrote, but for compiled files.
+
+        Raises:
+            Dirty: that cannot be.
+        """
+        self.kill_strays()
+        self.tree.prove_clean(but=self.settings["bytecode"])
 
     def start_zygote(self):
         """Why it cannot be used; empty where it can."""
@@ -392,7 +403,10 @@ class Hash:
     @classmethod
     def seconds(cls, name):
         began = time.perf_counter()
-        hashlib.new(name, cls.buffer)
+        try:
+            hashlib.new(name, cls.buffer)
+        except ValueError:  # some machines forbid one of them
+            return float("inf")
         return time.perf_counter() - began
 
 

@@ -52,7 +52,7 @@ class State:
             known = remembered.get(name)
             if known is not None and known.is_current(content):
                 self.foreign[name] = known
-            elif str(content.get("__file__", "")).startswith(self.root):
+            elif is_under(self.root, content):
                 self.own[name] = module
             elif is_foreign(name):
                 self.foreign[name] = Names(content)
@@ -147,18 +147,23 @@ remembered = {}  # type: dict[str, Names]
 """By module; what `remember` saw."""
 
 
-def remember():
-    """See what is loaded, for all processes that are forked from this one."""
+def remember(root):
+    """See what is loaded from elsewhere than `root`, for all processes that are forked from this one."""
     Versions.read = Versions.reader()
     for name, module in list(sys.modules.items()):
         content = getattr(module, "__dict__", None)
-        if type(content) is dict and is_foreign(name):
+        if type(content) is dict and is_foreign(name) and not is_under(os.path.join(root, ""), content):
             remembered[name] = Names(content)
 
 
 def is_foreign(name):
     """Whether a module that is not the repository's is looked at."""
     return name.partition(".")[0] not in TOOLS and not name.startswith("pytest_")
+
+
+def is_under(root, content):
+    """Whether a module's file, as it says itself, is under a folder."""
+    return str(content.get("__file__", "")).startswith(root)
 
 
 class Versions:

@@ -6,9 +6,13 @@ that again, and has the pages of memory copied for it. No plugin but pytest's ow
 repository's is read, and what a session changes in its process is put back by pytest, or here.
 """
 
+import faulthandler
 import os
 import shutil
 import sys
+import tempfile
+import threading
+import warnings
 
 FOLDER = "/tmp/gymforge-warmup"  # noqa: S108 - a path inside the sandbox
 ROUNDS = 3
@@ -38,9 +42,15 @@ ALONE = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
 
 
 def warm_up(main):
-    """Whether it went as it should, and left nothing behind; `main` is pytest's."""
-    environment, path, finders = dict(os.environ), list(sys.path), list(sys.meta_path)
-    streams, kept = (sys.stdin, sys.stdout, sys.stderr), {fd: os.dup(fd) for fd in (1, 2)}
+    """Whether it went as it should, and left nothing behind; `main` is pytest's.
+
+    Raises:
+        OSError: something is where its files are to be.
+    """
+    environment, path, before = dict(os.environ), list(sys.path), ways()
+    temporary, tells_of_faults = tempfile.tempdir, faulthandler.is_enabled()
+    os.mkdir(FOLDER, 0o700)  # nobody else's: whatever lies there is run
+    kept = {fd: os.dup(fd) for fd in (1, 2)}
     try:
         write_files()
         silence()
@@ -48,7 +58,7 @@ def warm_up(main):
             os.environ.pop(name, None)
         os.environ[ALONE] = "1"
         arguments = ["-c", FOLDER + "/pytest.ini", "--rootdir", FOLDER, "-p", "no:cacheprovider", FOLDER]
-        done = [go(main, arguments) for _ in range(ROUNDS)]
+        done = [go(main, arguments, tells_of_faults) for _ in range(ROUNDS)]
     finally:
         for fd, copy in kept.items():
             os.dup2(copy, fd)
@@ -56,15 +66,23 @@ def warm_up(main):
         shutil.rmtree(FOLDER, ignore_errors=True)
         put_back(environment)
         sys.path[:] = path
-    is_as_before = streams == (sys.stdin, sys.stdout, sys.stderr) and finders == sys.meta_path
-    return is_as_before and not any(done)
+        tempfile.tempdir = temporary
+    return ways() == before and not any(done)
 
 
-def go(main, arguments):
+def ways():
+    """What a session replaces while it lasts: where text goes, how modules are found, what is done about errors."""
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook, sys.displayhook
+    return sys.stdin, sys.stdout, sys.stderr, list(sys.meta_path), list(warnings.filters), hooks
+
+
+def go(main, arguments, tells_of_faults):
     """The suite's exit status."""
     try:
         return int(main(list(arguments)))
     finally:
+        if not tells_of_faults:
+            faulthandler.disable()  # up to pytest 6 it stays as the session had it
         for name, module in list(sys.modules.items()):
             if str(getattr(module, "__file__", "")).startswith(FOLDER):
                 del sys.modules[name]
@@ -74,7 +92,6 @@ def go(main, arguments):
 
 
 def write_files():
-    shutil.rmtree(FOLDER, ignore_errors=True)
     for name, text in FILES.items():
         path = os.path.join(FOLDER, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)

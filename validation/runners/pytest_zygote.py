@@ -57,15 +57,31 @@ class Zygote:
                 os._exit(0)
             if "preload" in message:
                 culprit = self.preload(message["preload"])
-                why = "%s needs the repository" % culprit if culprit else ""
-                if message["warm_up"] and not culprit and not is_warmed_up():
-                    culprit = why = WARM_UP
+                unfit = self.unfit() or ("%s needs the repository" % culprit if culprit else "")
+                if message["warm_up"] and not unfit and not self.is_warmed_up():
+                    culprit = unfit = WARM_UP
                 self.settle()
-                say(self.socket, {"unfit": self.unfit() or why, "culprit": culprit})
+                say(self.socket, {"unfit": unfit, "culprit": culprit})
             elif "ping" in message:
                 say(self.socket, {})
             elif self.fork(message, fds[0]):
                 return
+
+    def is_warmed_up(self):
+        import pytest
+        from pytest_warmup import warm_up
+
+        gc.collect()
+        gc.freeze()  # some versions of pytest look for garbage when a session ends, five times
+        guard = Guard(self.root)
+        sys.meta_path.insert(0, guard)
+        try:
+            went_well = warm_up(pytest.main)
+        except BaseException:  # a pytest that is otherwise than any that is known may do whatever it likes
+            return False
+        finally:
+            sys.meta_path.remove(guard)
+        return went_well and not guard.refused and not self.unfit()
 
     @staticmethod
     def settle():
@@ -74,8 +90,8 @@ class Zygote:
 
         # Whatever tells of a failure asks which module code belongs to, and this is kept for all modules.
         inspect.getmodule(look_for_fixtures_less.__code__)
+        remember(os.getcwd())
         look_for_fixtures_less()
-        remember()
         # What is here stays: no worker's collector need look at it, and so copy its pages.
         gc.collect()
         gc.freeze()
@@ -193,16 +209,6 @@ class Guard:
         return None
 
 
-def is_warmed_up():
-    import pytest
-    from pytest_warmup import warm_up
-
-    try:
-        return warm_up(pytest.main)
-    except BaseException:  # a pytest that is otherwise than any that is known may do whatever it likes
-        return False
-
-
 def look_for_fixtures_less():
     """Have pytest not look for fixtures where it has none of its own.
 
@@ -214,15 +220,17 @@ def look_for_fixtures_less():
     look = getattr(manager, "pytest_plugin_registered", None)
     if manager is None or look is None:
         return
-    shown = {}
-    for name, module in list(sys.modules.items()):
-        if is_pytests(name):
-            shown[id(module)] = module, fixtures_of(module)
+    from pytest_state import version_of
+
+    own = [module for name, module in list(sys.modules.items()) if is_pytests(name) and name != "__main__"]
+    known = {id(module): (module, version_of(vars(module)), fixtures_of(module)) for module in own}
 
     @functools.wraps(look)
     def pytest_plugin_registered(self, plugin, *more):
-        module, fixtures = shown.get(id(plugin), (None, None))
-        if module is plugin and fixtures is not None:
+        module, version, fixtures = known.get(id(plugin), (None, None, None))
+        if fixtures is not None:
+            if version is None or version != version_of(vars(module)):
+                fixtures = fixtures_of(module)
             if vars(fixtures):
                 look(self, fixtures, *more)
         elif not is_pytests(type(plugin).__module__) or any(map(is_fixture, everything(plugin))):
@@ -233,7 +241,7 @@ def look_for_fixtures_less():
 
 def is_pytests(module):
     """Whether a module, by name, is pytest's or this program."""
-    return module.startswith("_pytest.") or module in (__name__, "__main__")
+    return type(module) is str and (module.startswith("_pytest.") or module in (__name__, "__main__"))
 
 
 def fixtures_of(module):
@@ -252,7 +260,7 @@ def everything(plugin):
 
 def is_fixture(value):
     """Up to pytest 8.3 a function with a mark, then an object of a class of its own."""
-    is_marked = inspect.isfunction(value) and "_pytestfixturefunction" in vars(value)
+    is_marked = type(value) is types.FunctionType and "_pytestfixturefunction" in vars(value)
     return is_marked or type(value).__name__ == "FixtureFunctionDefinition"
 
 
