@@ -209,17 +209,16 @@ class _Judgement:
 
     def find(self) -> TestReport | Verdict:
         """The report of all affected tests; a verdict where one of them, or the process, does not end."""
-        is_alone = len(self.selection.tests) == 1
-        run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR if is_alone else SUSPICION)
+        run = self.run(self.fast.finder, self.selection, scale=SUSPICION)
         late = [test for test in self.selection.tests if run.report.outcomes.get(test) is Outcome.TIMED_OUT]
         for test in late:
-            alone = run if is_alone else self.run(self.fast.finder, self.only([test]), scale=ALONE_LIMIT_FACTOR)
+            alone = self.run(self.fast.finder, self.only([test]), scale=ALONE_LIMIT_FACTOR)
             if alone.report.timed_out:
                 self.require_certain(late_tests(alone.report))
                 self.require_passing((test,), scale=ALONE_LIMIT_FACTOR)
                 return self.timed_out(f"{test} goes over its limit, alone as well")
             run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
-        if run.report.timed_out and not late and not is_alone:
+        if run.report.timed_out and not late:
             run = self.run(self.fast.finder, self.selection, scale=ALONE_LIMIT_FACTOR)
         if run.report.timed_out:
             self.require_certain(late_tests(run.report))
@@ -380,7 +379,7 @@ class _Judgement:
         if run.stopped:
             raise Undecided("pytest was interrupted, or made an error")
         if run.out_of_memory:
-            raise _OutOfMemory("memory ran out")
+            raise _OutOfMemory("memory ran out") if edits else Undecided("memory ran out on the clean tree")
         if any(failure.message.endswith("signal 9") for failure in run.report.failures.values()):
             raise Undecided("a test process was killed, for want of memory perhaps")
         return run

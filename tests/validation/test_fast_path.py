@@ -288,6 +288,12 @@ UNDECIDED: Mapping[str, tuple[list[SuiteRun | Exception], list[SuiteRun | Except
     "killed": ([run(FAILED, messages={A: "the test process ended with signal 9"})], [], 1, "a test process was killed"),
     "interrupted": ([run(FAILED, stopped=True)], [], 1, "pytest was interrupted"),
     "a child killed": ([run(FAILED, out_of_memory=True)], [run(FAILED)], 2, "memory ran out"),
+    "the clean tree is short of memory": (
+        [run(HANGS), run(HANGS)],
+        [run({A: "passed"}, out_of_memory=True)],
+        3,
+        "memory ran out on the clean tree",
+    ),
     "not confirmed": ([run(FAILED)], [run(CONFIRMED | {A: "passed"})], 2, "1 tests differ in the confirmation"),
     "something is left": ([run(FAILED, left=frozenset({"s.X"}))], [run(CONFIRMED)], 2, "the bug leaves s.X changed"),
     "more fail": ([run(FAILED)], [run(CONFIRMED | {B: "failed"})], 2, f"1 tests differ in the confirmation, {B} first"),

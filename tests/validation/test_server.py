@@ -662,7 +662,12 @@ def test_nothing_that_the_suite_left_is_run_when_pytest_is_warmed_up(repository_
         assert outcomes(warm.run(deed(look), OPTIONS))[A_DEED] is Outcome.PASSED
 
 
-SHADOW = "import os, sys\nsys.shadowed = os.getpid()\n__file__ = '/elsewhere.py'\n"
+SHADOW = """
+import os, sys
+sys.shadowed, __file__ = os.getpid(), '/elsewhere.py'
+class InteractiveConsole: "What pdb wants of code, from Python 3.13 on; below, what rlcompleter wants of readline."
+def set_completer(*_): pass
+"""
 
 
 @pytest.mark.slow

@@ -256,10 +256,11 @@ class Clock:
             # still, and this process with it, was not waited for by the test.
             self.idle_s += min(now - self.looked, 2 * POLL_S) if not any(map(is_stuck, pids)) else 0.0
         self.looked, self.busy_s, self.cpu_s = now, busy, cpu
-        left_s = POLL_S if self.cpu_limit_s is None else self.cpu_limit_s - (cpu - self.cpu_before_s)
+        work_left_s = POLL_S if self.cpu_limit_s is None else self.cpu_limit_s - (cpu - self.cpu_before_s)
+        idle_left_s = POLL_S if self.idle_limit_s is None else self.idle_limit_s - self.idle_s
+        left_s = min(work_left_s, idle_left_s)
         self.next_look = now + min(POLL_S, max(SHORTEST_POLL_S, left_s))
-        is_burning = left_s < 0
-        return is_burning or (self.idle_limit_s is not None and self.idle_s > self.idle_limit_s)
+        return left_s < 0
 
 
 def cpu_s(pid):
