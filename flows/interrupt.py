@@ -15,27 +15,43 @@ INTERRUPTED = 130
 """Exit code of a command that was interrupted, as shells know it."""
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
+_seen = threading.Event()
+"""Set by the first of the signals; of the one `interruptible` that a program is in."""
+
 _Handler = Callable[[int, FrameType | None], object]
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Inside, the first of the signals raises KeyboardInterrupt, wherever the program is; a further one ends it."""
-    seen = threading.Event()
 
     def interrupted(_signal: int, _frame: FrameType | None) -> None:
-        if seen.is_set():
+        if _seen.is_set():
             _end_at_once()
-        seen.set()
+        _seen.set()
         raise KeyboardInterrupt
 
     with _handling(interrupted):
         try:
             yield
         except Exception as error:
-            if seen.is_set():  # a library took the interrupt for an error of its own
+            if _seen.is_set():  # a library took the interrupt for an error of its own
                 raise KeyboardInterrupt from error
             raise
+        finally:
+            _seen.clear()
+
+
+def check_interrupt() -> None:
+    """Raise the interrupt that was seen, for what was under way then may have taken it for an error of its own.
+
+    To be called before the result of work that goes on after errors is kept.
+
+    Raises:
+        KeyboardInterrupt: one of the signals came since `interruptible` began.
+    """
+    if _seen.is_set():
+        raise KeyboardInterrupt
 
 
 @contextmanager

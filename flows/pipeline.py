@@ -17,6 +17,7 @@ from extractors.index import RepoIndex
 from extractors.profile import code_files, profile_repository
 from flows.assemble import Ground, NotATask, assemble
 from flows.bench import Brief, Job
+from flows.interrupt import check_interrupt
 from flows.judging import Case, Judging, Wave
 from flows.preparation import Preparation
 from flows.progress import listener
@@ -466,6 +467,7 @@ class Pipeline:
         started = monotonic()
         try:
             yield
+            check_interrupt()
         finally:
             self.ledger.record_time(stage, monotonic() - started, at=self._now())
 

@@ -126,6 +126,39 @@ def test_an_interrupt_that_a_library_takes_for_an_error_of_its_own_is_an_interru
     assert done.stdout == "KeyboardInterrupt \nValueError an error of its own\n"
 
 
+DROPPER = """
+import os, signal, sys
+from pathlib import Path
+import flows.pipeline
+from flows.interrupt import interruptible
+from flows.settings import IngestSettings
+from synthesis.generate import Synthesis
+
+def takes_it(*args, **more):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        return Synthesis((), ())
+
+flows.pipeline.generate = takes_it
+settings = IngestSettings(source=sys.argv[1], out=Path(sys.argv[2]), sandbox="local")
+with flows.pipeline.Pipeline(settings) as pipeline:
+    try:
+        with interruptible():
+            pipeline.acquire()
+            pipeline.synthesize()
+    except KeyboardInterrupt:
+        print("interrupted", pipeline.ledger.get_stage("synthesis"))
+"""
+
+
+def test_what_an_interrupt_spoiled_is_not_kept(tmp_path: Path, command_environment: Mapping[str, str]) -> None:
+    command = [sys.executable, "-c", DROPPER, SAMPLE, str(tmp_path / "out")]
+    environment = dict(command_environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=60)
+    assert done.stdout.splitlines()[-1:] == ["interrupted None"], done.stderr
+
+
 @pytest.mark.sandbox
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
