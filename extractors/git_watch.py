@@ -134,10 +134,12 @@ def _crowded(leader: int) -> Stopped | None:
 def _session_size(leader: int) -> int:
     """Processes of a session; 0 where this system has no `/proc`."""
     total = 0
-    for path in Path("/proc").glob("[0-9]*/stat"):
+    proc = Path("/proc")
+    # Not `glob`: it stops with an error at a process that ends meanwhile.
+    for folder in [one for one in proc.iterdir() if one.name.isdigit()] if proc.is_dir() else []:
         with contextlib.suppress(OSError):
             # PID (NAME) STATE PARENT GROUP SESSION; a name may hold anything.
-            total += path.read_bytes().rpartition(b")")[2].split()[3] == b"%d" % leader
+            total += (folder / "stat").read_bytes().rpartition(b")")[2].split()[3] == b"%d" % leader
     return total
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from extractors import git_limits
+from extractors import git_limits, git_watch
 from schemas.errors import CloneFailed
 
 _SPEC = importlib.util.spec_from_file_location("git_server", Path(__file__).with_name("git_server.py"))
@@ -51,9 +51,9 @@ def refused(get, tmp_path, site):
 
 def processes_that_name(text):
     found = []
-    for line in Path("/proc").glob("[0-9]*/cmdline"):
+    for folder in Path("/proc").iterdir():
         try:
-            command = line.read_bytes()
+            command = (folder / "cmdline").read_bytes() if folder.name.isdigit() else b""
         except OSError:
             continue
         if text.encode() in command and b"git" in command:
@@ -611,3 +611,9 @@ def test_certificate_of_a_stranger_is_refused_and_a_trusted_one_taken(
         assert secure.requests == []
         own_git_configuration.write_text(f"[http]\n\tsslCAInfo = {certificate}.crt\n")
         assert is_commit(get(source), repo, "main")
+
+
+def test_a_process_that_ends_while_processes_are_counted_is_not_counted(monkeypatch):
+    listed = ["uptime", str(2**30), str(os.getpid())]
+    monkeypatch.setattr(git_watch.Path, "iterdir", lambda folder: [folder / name for name in listed])
+    assert git_watch._session_size(os.getsid(0)) == 1
