@@ -29,6 +29,7 @@ import types
 
 PR_SET_DUMPABLE = 4
 SIZE = struct.Struct(">I")
+PYTESTS = "_pytest."
 WARM_UP = "warming up"
 """Named as what makes the process unfit, as a module is."""
 
@@ -213,8 +214,8 @@ def look_for_fixtures_less():
     """Have pytest not look for fixtures where it has none of its own.
 
     It looks at every attribute of every plugin when a session starts, and finds the same in every worker. Of its own
-    modules it is shown the fixtures alone, and of its own objects none, for their classes have none. A pytest that is
-    not as known looks everywhere.
+    modules it is shown the fixtures alone, and its own objects only where they hold any. A pytest that is not as known
+    looks everywhere.
     """
     manager = getattr(sys.modules.get("_pytest.fixtures"), "FixtureManager", None)
     look = getattr(manager, "pytest_plugin_registered", None)
@@ -222,7 +223,7 @@ def look_for_fixtures_less():
         return
     from pytest_state import version_of
 
-    own = [module for name, module in list(sys.modules.items()) if is_pytests(name) and name != "__main__"]
+    own = [module for name, module in list(sys.modules.items()) if name.startswith(PYTESTS)]
     known = {id(module): (module, version_of(vars(module)), fixtures_of(module)) for module in own}
 
     @functools.wraps(look)
@@ -233,15 +234,15 @@ def look_for_fixtures_less():
                 fixtures = fixtures_of(module)
             if vars(fixtures):
                 look(self, fixtures, *more)
-        elif not is_pytests(type(plugin).__module__) or any(map(is_fixture, everything(plugin))):
+        elif not is_own(type(plugin).__module__) or any(map(is_fixture, everything(plugin))):
             look(self, plugin, *more)
 
     manager.pytest_plugin_registered = pytest_plugin_registered
 
 
-def is_pytests(module):
-    """Whether a module, by name, is pytest's or this program."""
-    return type(module) is str and (module.startswith("_pytest.") or module in (__name__, "__main__"))
+def is_own(module):
+    """Whether a class's module, by name, is pytest's or this program."""
+    return type(module) is str and (module.startswith(PYTESTS) or module in (__name__, "__main__"))
 
 
 def fixtures_of(module):
