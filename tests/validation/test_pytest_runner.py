@@ -253,6 +253,41 @@ def test_only_selected_tests_run(tmp_path: Path, selected: list[str]) -> None:
     assert list(run(tmp_path, select=selected).report.outcomes) == selected
 
 
+TOLD = """
+def told(one):
+    '''
+    >>> told(0)
+    Traceback (most recent call last):
+    ...
+    AssertionError: none
+    '''
+    assert one, "none"
+def test_told(): told(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "outcomes"),
+    [
+        ((), {"told.told": Outcome.PASSED}),
+        (("lib", "tests"), {"told.told": Outcome.PASSED}),
+        # A test file, for pytest: functions in it are tests, and what its assertions say is more than was written.
+        (("lib/told.py", "tests"), {"told.told": Outcome.FAILED, "test_told": Outcome.FAILED}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("files", [None, ["lib/told.py"], ["lib/told.py", "tests/test_one.py"]], ids=str)
+def test_a_file_that_is_loaded_with_others_or_alone_is_what_the_command_makes_of_it(
+    tmp_path: Path, args: tuple[str, ...], outcomes: dict[str, Outcome], files: list[str] | None
+) -> None:
+    write(tmp_path, "lib/told.py", TOLD)
+    write(tmp_path, "tests/test_one.py", "def test_a(): pass\n")
+    found = run(tmp_path, args=("--doctest-modules", *args), files=files).report.outcomes
+    expected = {f"lib/told.py::{name}": outcome for name, outcome in outcomes.items()}
+    others = {} if files == ["lib/told.py"] else {"tests/test_one.py::test_a": Outcome.PASSED}
+    assert found == expected | others
+
+
 def test_a_test_that_closes_every_descriptor_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
     write(tmp_path, "test_close.py", "import os\ndef test_closes(): os.closerange(3, 256)\ndef test_after(): pass\n")
     outcomes = run(tmp_path).report.outcomes

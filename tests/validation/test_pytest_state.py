@@ -1,5 +1,6 @@
 """What tests leave changed in their process is seen, and what they put back is not."""
 
+import builtins
 import importlib
 import os
 import sys
@@ -108,6 +109,7 @@ CHANGES = {
     "an instance that is another": ("s.SHAPE = s.Shape()", "s.SHAPE"),
     "a module that is gone": ("del sys.modules[s.__name__]", "s"),
     "a library's function": ("threading.excepthook = print", "threading.excepthook (library)"),
+    "what a doctest leaves": ("__builtins__['_'] = 1", "builtins[*]"),
     "a variable": ("os.environ['GYMFORGE_LEFT'] = '1'", "os.environ"),
     "the folder": ("os.chdir('/')", "the current folder"),
     "the path": ("sys.path.append('/nowhere')", "sys.path"),
@@ -135,6 +137,7 @@ def sample(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(tmp_path))
     yield importlib.import_module(name)
     sys.modules.pop(name, None)
+    vars(builtins).pop("_", None)
     vars(threading).update(kept[0])
     os.environ.clear()
     os.environ.update(kept[1])

@@ -9,6 +9,7 @@ What is found has a name: `module.name`, `module.Class.name`, `module.name['key'
 that was not there before has `#` for its numbers. No code of the repository's is called to look at it.
 """
 
+import builtins
 import os
 import re
 import sys
@@ -59,6 +60,8 @@ class State:
         self.process = process()
         self.parts = []  # type: list[Part]
         self.known = set()  # type: set[int]
+        # Every module holds it; it has one name whichever of them is loaded.
+        self.enter(builtins.__dict__, Path(None, "builtins"), 0)
         for name in sorted(self.own):
             self.enter(self.own[name], Path(None, name), DEPTH)
 

@@ -68,6 +68,7 @@ class Reporter:
         self.lock = threading.RLock()
         self.channel_fd = settings["channel_fd"]
         self.finished = set(settings["finished"])
+        self.named = None  # type: set[str] | None
         self.explain = None if settings["explain"] is None else set(settings["explain"])
         self.token = settings["token"].encode()
         self.pid = os.getpid()
@@ -125,9 +126,13 @@ class Reporter:
         files = self.settings["files"]
         if files is not None:
             root = str(getattr(config, "rootpath", None) or config.rootdir)
+            if not config.option.pyargs:  # or they may be names of packages
+                self.named = {os.path.abspath(arg.partition("::")[0]) for arg in config.args}
             config.args[:] = [os.path.join(root, path) for path in files]
 
     def pytest_sessionstart(self, session):
+        if self.named is not None:
+            session.isinitpath = as_named(session.isinitpath, self.named)
         cache = getattr(session.config, "cache", None)
         if cache is not None:
             cache.set = forgiving(cache.set)
@@ -271,6 +276,18 @@ def reseed(seed=0):
     numpy = sys.modules.get("numpy")
     if numpy is not None and hasattr(numpy, "random"):
         numpy.random.seed(seed)
+
+
+def as_named(is_initial, named):
+    """Pytest treats a file that its arguments name as a test file, which rewrites a doctest file's assertions.
+
+    Whoever loads some files alone has them as the command itself does: only `named` are named.
+    """
+
+    def is_initial_or_not(path, **options):
+        return is_initial(path, **options) and (bool(options.get("with_parents")) or os.path.abspath(path) in named)
+
+    return is_initial_or_not
 
 
 def forgiving(write):
