@@ -470,6 +470,14 @@ LIBRARIES = {
         "threading.Thread(target=lambda: [told.put(n + 1) for n in iter(asked.get, None)], daemon=True).start()\n"
         "def more(n):\n    asked.put(n)\n    return told.get(timeout=2)\n"
     ),
+    "rests_thread": (
+        "import os, queue, threading\nasked, told, running = queue.Queue(), queue.Queue(), []\n"
+        "def work():\n    for n in iter(asked.get, None): told.put(n + 1)\n"
+        "def start():\n    running.append(threading.Thread(target=work, daemon=True))\n    running[0].start()\n"
+        "def stop():\n    if running:\n        asked.put(None)\n        running.pop().join()\n"
+        "os.register_at_fork(before=stop)\nstart()\n"
+        "def more(n):\n    if not running: start()\n    asked.put(n)\n    return told.get(timeout=2)\n"
+    ),
     "holds_file": "file = open(__file__)\ndef first(): return file.readline()\n",
     "needs_repository": "import other\ndef twice(): return 2 * other.value()\n",
     "likes_repository": "try:\n    import other\nexcept ImportError:\n    other = None\n",
@@ -494,6 +502,8 @@ def test_fine():
 @pytest.mark.slow
 def test_thread(): assert starts_thread.more(1) == 2
 @pytest.mark.slow
+def test_resting(): assert rests_thread.more(1) == 2
+@pytest.mark.slow
 def test_file(): assert holds_file.first().startswith('file')
 @pytest.mark.slow
 def test_needs(): assert needs_repository.twice() == 2
@@ -505,7 +515,7 @@ except RuntimeError:
     is_broken = None
 @pytest.mark.slow
 def test_broken(): assert is_broken is None
-import starts_thread, holds_file, needs_repository, likes_repository, needs_liking, fine
+import starts_thread, rests_thread, holds_file, needs_repository, likes_repository, needs_liking, fine
 """
 }
 
@@ -521,7 +531,7 @@ def test_libraries_that_cannot_be_shared_are_loaded_by_every_worker(repository_o
             for edits in ({}, BUG, {}):
                 assert outcomes(warm.run(edits, OPTIONS)) == in_a_fresh_sandbox(ground, edits)
             assert warm.opened == 1
-            look = "import sys; known = {'fine', 'starts_thread', 'holds_file', 'needs_repository', 'likes_repository', 'needs_liking', 'other'} & set(sys.modules); assert known == {'fine'}, known"
+            look = "import sys; known = {'fine', 'starts_thread', 'rests_thread', 'holds_file', 'needs_repository', 'likes_repository', 'needs_liking', 'other'} & set(sys.modules); assert known == {'fine', 'rests_thread'}, known"
             seen = warm.run(deed(look), OPTIONS._replace(files=("tests/test_a_deed.py",)))
             assert outcomes(seen) == {A_DEED: Outcome.PASSED}, seen.report.failures
     finally:

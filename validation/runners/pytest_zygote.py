@@ -182,7 +182,7 @@ class Zygote:
 
     def unshareable(self):
         """What a fork would not have, or have in common with others; empty where there is nothing."""
-        if threads() > 1:
+        if threads() > 1 and not threads_end_with_a_fork():
             return "loading plugins and libraries starts threads"
         return "plugins or libraries hold files open" if descriptors() - self.descriptors else ""
 
@@ -263,6 +263,19 @@ def is_fixture(value):
     """Up to pytest 8.3 a function with a mark, then an object of a class of its own."""
     is_marked = type(value) is types.FunctionType and "_pytestfixturefunction" in vars(value)
     return is_marked or type(value).__name__ == "FixtureFunctionDefinition"
+
+
+def threads_end_with_a_fork():
+    """Whether all threads but this one belong to libraries that know what a fork is.
+
+    Such as OpenBLAS, which numpy brings, end their threads before every fork, and start others in whichever process
+    needs some (`pthread_atfork`).
+    """
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return threads() == 1
 
 
 def threads():
