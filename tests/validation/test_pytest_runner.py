@@ -274,9 +274,11 @@ def test_told(): told(0)
         # A test file, for pytest: functions in it are tests, and what its assertions say is more than was written.
         (("lib/told.py", "tests"), {"told.told": Outcome.FAILED, "test_told": Outcome.FAILED}),
     ],
-    ids=str,
+    ids=["no arguments", "folders", "named"],
 )
-@pytest.mark.parametrize("files", [None, ["lib/told.py"], ["lib/told.py", "tests/test_one.py"]], ids=str)
+@pytest.mark.parametrize(
+    "files", [None, ["lib/told.py"], ["lib/told.py", "tests/test_one.py"]], ids=["whole", "alone", "with others"]
+)
 def test_a_file_that_is_loaded_with_others_or_alone_is_what_the_command_makes_of_it(
     tmp_path: Path, args: tuple[str, ...], outcomes: dict[str, Outcome], files: list[str] | None
 ) -> None:
