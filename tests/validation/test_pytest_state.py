@@ -109,7 +109,7 @@ CHANGES = {
     "an instance that is another": ("s.SHAPE = s.Shape()", "s.SHAPE"),
     "a module that is gone": ("del sys.modules[s.__name__]", "s"),
     "a library's function": ("threading.excepthook = print", "threading.excepthook (library)"),
-    "what a doctest leaves": ("__builtins__['_'] = 1", "builtins[*]"),
+    "what a doctest leaves": ("__builtins__['_'] = 1", "builtins._"),
     "a variable": ("os.environ['GYMFORGE_LEFT'] = '1'", "os.environ"),
     "the folder": ("os.chdir('/')", "the current folder"),
     "the path": ("sys.path.append('/nowhere')", "sys.path"),
@@ -161,6 +161,14 @@ def test_what_is_left_changed_is_named(sample: ModuleType, case: str) -> None:
 @pytest.mark.parametrize("case", NO_CHANGES)
 def test_what_is_as_it_was_is_not_named(sample: ModuleType, case: str) -> None:
     assert left_by(sample, NO_CHANGES[case]) == []
+
+
+def test_what_modules_put_where_python_looks_everywhere_is_looked_into(
+    sample: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtins, "registered", {"shapes": [sample.__dict__["SHAPE"]]}, raising=False)
+    assert left_by(sample, "registered['shapes'].append(1)") == ["builtins.registered['shapes']"]
+    assert left_by(sample, "registered['more'] = 1") == ["builtins.registered[*]"]
 
 
 def test_values_that_cannot_be_compared_are_told_by_what_they_are(sample: ModuleType) -> None:

@@ -1,8 +1,9 @@
 """See what tests leave changed in their process, which tests that run after them would meet.
 
 This file runs in the process of `pytest_worker.py`. Looked at are the names of the repository's modules, of their
-classes and of what these hold, a few steps deep; the names of all other modules; and what belongs to the process:
-variables, folder, path. A test that breaks halfway leaves there what it would have put back.
+classes and of what these hold, a few steps deep, and likewise those that Python has everywhere (`builtins`); the names
+of all other modules; and what belongs to the process: variables, folder, path. A test that breaks halfway leaves there
+what it would have put back.
 
 What is found has a name: `module.name`, `module.Class.name`, `module.name['key']`, `module.name.attribute`;
 `module.name[*]` stands for the set of a dictionary's keys, and a list, set or function for all that it holds. A name
@@ -59,9 +60,9 @@ class State:
                 self.foreign[name] = Names(content)
         self.process = process()
         self.parts = []  # type: list[Part]
-        self.known = set()  # type: set[int]
-        # Every module holds it; it has one name whichever of them is loaded.
-        self.enter(builtins.__dict__, Path(None, "builtins"), 0)
+        # Every module holds these names; what is among them has one name whichever modules are loaded.
+        self.known = {id(builtins.__dict__)}
+        self.enter(builtins, Path(None, "builtins"), DEPTH - 1)
         for name in sorted(self.own):
             self.enter(self.own[name], Path(None, name), DEPTH)
 

@@ -68,6 +68,7 @@ class Reporter:
         self.lock = threading.RLock()
         self.channel_fd = settings["channel_fd"]
         self.finished = set(settings["finished"])
+        self.folder = os.getcwd()  # a conftest.py may go to another one
         self.named = None  # type: set[str] | None
         self.explain = None if settings["explain"] is None else set(settings["explain"])
         self.token = settings["token"].encode()
@@ -127,7 +128,8 @@ class Reporter:
         if files is not None:
             root = str(getattr(config, "rootpath", None) or config.rootdir)
             if not config.option.pyargs:  # or they may be names of packages
-                self.named = {os.path.abspath(arg.partition("::")[0]) for arg in config.args}
+                paths = (os.path.join(self.folder, arg.partition("::")[0]) for arg in config.args)
+                self.named = set(map(os.path.abspath, paths))
             config.args[:] = [os.path.join(root, path) for path in files]
 
     def pytest_sessionstart(self, session):
@@ -279,9 +281,10 @@ def reseed(seed=0):
 
 
 def as_named(is_initial, named):
-    """Pytest treats a file that its arguments name as a test file, which rewrites a doctest file's assertions.
+    """Only files that the suite's own arguments name are named ones where a part of the suite is loaded by name.
 
-    Whoever loads some files alone has them as the command itself does: only `named` are named.
+    A named file is a test file for pytest: it collects functions from it, and rewrites its assertions. Folders on the
+    way to a file go on counting as named, or pytest might not go into them.
     """
 
     def is_initial_or_not(path, **options):

@@ -25,11 +25,14 @@ import socket
 import struct
 import sys
 import threading
+import time
 import types
 
 PR_SET_DUMPABLE = 4
 SIZE = struct.Struct(">I")
 PYTESTS = "_pytest."
+FORK_S = 5.0
+THREADS_S = 0.2
 WARM_UP = "warming up"
 """Named as what makes the process unfit, as a module is."""
 
@@ -268,14 +271,30 @@ def is_fixture(value):
 def threads_end_with_a_fork():
     """Whether all threads but this one belong to libraries that know what a fork is.
 
-    Such as OpenBLAS, which numpy brings, end their threads before every fork, and start others in whichever process
-    needs some (`pthread_atfork`).
+    Such as OpenBLAS, which numpy brings, end their threads before every fork (`pthread_atfork`). That they start others
+    where some are needed is taken for granted: where they do not, tests of the clean tree do not pass in a worker.
     """
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    return threads() == 1
+    try:
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        if not comes_true(lambda: os.waitpid(child, os.WNOHANG)[0] == child, within_s=FORK_S):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return False
+    except OSError:  # no process is left, or something else waits for those that end
+        return False
+    # The kernel lists a thread for some time after others were told of its end.
+    return comes_true(lambda: threads() == 1, within_s=THREADS_S)
+
+
+def comes_true(what, within_s):
+    end = time.monotonic() + within_s
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def threads():
