@@ -7,7 +7,7 @@ from schemas.errors import BaselineFailed
 from schemas.reports import Baseline, CoverageMap, Outcome, TestReport
 from validation.channel import SuiteRun
 from validation.sandbox.protocol import Limits, SandboxBackend
-from validation.suite import EXIT_GRACE_S, OTHER_RANDOM_SEED, SuiteOptions, run_suite
+from validation.suite import EXIT_GRACE_S, SuiteOptions, run_suite
 
 TEST_LIMIT_FACTOR = 10.0
 """A test may take this many times its slowest baseline run ..."""
@@ -49,8 +49,8 @@ def measure_baseline(
     limits: Limits,
     settings: BaselineSettings = BaselineSettings(),  # noqa: B008 - immutable
 ) -> Baseline:
-    """Run the suite on the clean tree, each time in a fresh sandbox: first with coverage, last in another order and
-    with other random numbers.
+    """Run the suite on the clean tree, each time in a fresh sandbox and with other random numbers: first with coverage,
+    last in another order.
 
     Raises:
         BaselineFailed: the suite does not run, or no test passes every time; the message ends with the log's tail.
@@ -63,7 +63,7 @@ def measure_baseline(
         last = number == max(3, settings.runs) - 1
         options = SuiteOptions(
             environment=environment,
-            random_seed=OTHER_RANDOM_SEED if last else 0,
+            random_seed=number,
             shuffle_seed=settings.shuffle_seed if last else None,
             coverage_of=source_files if number == 0 else None,
             default_limit_s=settings.test_limit_s,

@@ -6,6 +6,8 @@ from schemas.errors import BaselineFailed
 from schemas.reports import CoverageMap, Outcome, TestReport
 from validation.baseline import combine
 
+from .conftest import MakeRepository
+
 COVERAGE = CoverageMap(tests=(), lines={}, import_lines={})
 P, F = Outcome.PASSED, Outcome.FAILED
 
@@ -55,3 +57,13 @@ def test_a_test_that_hangs_on_the_clean_tree_is_quarantined_with_all_that_pytest
     baseline = combine(runs, COVERAGE, test_command=())
     assert baseline.hanging == ("t.py::a",)
     assert baseline.passing == {"t.py::b"}
+
+
+@pytest.mark.sandbox
+def test_tests_whose_names_are_drawn_at_random_are_quarantined(repository_of: MakeRepository) -> None:
+    drawn = (
+        "import random, pytest\n@pytest.mark.parametrize('x', [random.random(), 2])\ndef test_x(x): assert x\n"
+        "VALUE = random.random()\ndef test_value(): assert VALUE < 1\n"
+    )
+    suite = repository_of({"test_drawn.py": drawn}).suite()
+    assert set(suite.baseline.passing) == {"test_drawn.py::test_x[2]", "test_drawn.py::test_value"}

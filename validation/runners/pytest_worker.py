@@ -79,7 +79,7 @@ class Reporter:
         if settings["coverage"]:
             self.start_coverage()
         remember_sources()
-        reseed()
+        self.reseed()
 
     @staticmethod
     def empty_input():
@@ -163,8 +163,15 @@ class Reporter:
 
             self.state = State(os.getcwd())
 
+    def reseed(self):
+        """Give every file and every test the same random numbers, whichever ones came before it."""
+        random.seed(self.settings["random_seed"])
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and hasattr(numpy, "random"):
+            numpy.random.seed(self.settings["random_seed"])
+
     def pytest_collectstart(self):
-        reseed()
+        self.reseed()
 
     def pytest_collectreport(self, report):
         if report.failed:
@@ -178,7 +185,7 @@ class Reporter:
             self.coverage.switch_context(text(nodeid))
         if self.trace is not None:
             self.trace.switch(text(nodeid))
-        reseed(self.settings["random_seed"])
+        self.reseed()
         if self.trace is not None:
             self.trace.seeded()
 
@@ -270,14 +277,6 @@ def shuffled(items, seed):
         rng.shuffle(by_file[name])
         result.extend(by_file[name])
     return result
-
-
-def reseed(seed=0):
-    """Give every test the same random numbers, whichever tests ran before it."""
-    random.seed(seed)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "random"):
-        numpy.random.seed(seed)
 
 
 def as_named(is_initial, named):
