@@ -32,7 +32,9 @@ PR_SET_DUMPABLE = 4
 SIZE = struct.Struct(">I")
 PYTESTS = "_pytest."
 FORK_S = 5.0
+"""For a fork to end that does nothing."""
 THREADS_S = 0.2
+"""For the kernel to forget threads that have ended."""
 WARM_UP = "warming up"
 """Named as what makes the process unfit, as a module is."""
 
@@ -284,7 +286,6 @@ def threads_end_with_a_fork():
             return False
     except OSError:  # no process is left, or something else waits for those that end
         return False
-    # The kernel lists a thread for some time after others were told of its end.
     return comes_true(lambda: threads() == 1, within_s=THREADS_S)
 
 
